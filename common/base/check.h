@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* check - assertions that stay on in every build, object magics, and the panic report. Any thread.
+ */
+#ifndef COMMON_BASE_CHECK_H
+#define COMMON_BASE_CHECK_H
+
+/* ASSERT: our own invariant. A false one is a bug here, never bad input: it prints where and what,
+ * runs the registered dumpers, and aborts (the kernel keeps a core). Input is checked with errors,
+ * not with ASSERT. */
+#define ASSERT(cond)                                                                               \
+    do {                                                                                           \
+        if (__builtin_expect(!(cond), 0))                                                          \
+            check_panic(__FILE__, __LINE__, __func__, #cond);                                      \
+    } while (0)
+#define UNREACHABLE() check_panic(__FILE__, __LINE__, __func__, "unreachable")
+
+/* Objects that travel through void * begin with `unsigned magic`. CAST_OBJ gives back the typed
+ * pointer or panics. */
+#define CHECK_OBJ(ptr, magic_value)                                                                \
+    do {                                                                                           \
+        ASSERT((ptr) != NULL);                                                                     \
+        ASSERT((ptr)->magic == (magic_value));                                                     \
+    } while (0)
+#define CAST_OBJ(to, from, magic_value)                                                            \
+    do {                                                                                           \
+        (to) = (from);                                                                             \
+        CHECK_OBJ((to), (magic_value));                                                            \
+    } while (0)
+
+__attribute__((noreturn)) void check_panic(const char *file, int line, const char *func,
+                                           const char *what);
+
+/* Adds a function that writes some state to fd when the process panics. It may read what it likes,
+ * take no lock and allocate nothing. At most 16; call before threads start. */
+void check_add_dumper(void (*dump)(int fd, void *arg), void *arg);
+
+#endif
