@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* broker - what the parts of the daemon share: configuration, identity, loops, pools and the
+ * modules. Made by main at start, read-only afterwards except where a field says otherwise. */
+#ifndef BROKER_BROKER_H
+#define BROKER_BROKER_H
+
+#include "common/base/base.h"
+#include "common/net/loop.h"
+
+#include <stdatomic.h>
+
+struct config;
+struct controller;
+struct coord;
+struct log_manager;
+struct metadata;
+struct pool;
+struct replicas;
+
+struct listener { /* one of listeners= */
+    char *name;   /* "PLAINTEXT" */
+    int16_t security_protocol;
+    char *bind_host;
+    int32_t port; /* bound; never 0 after start */
+    char *advertised_host;
+    int32_t advertised_port;
+    bool is_inter_broker;
+};
+
+struct broker {
+    const struct config *config; /* broker/config.h: typed values of every option */
+    int32_t id;
+    char cluster_id[64];
+    _Atomic int64_t epoch; /* czxid of our registration; -1 before */
+    struct listener *listeners;
+    int listener_count;
+    const struct listener *inter_broker_listener;
+    struct loop **loops;
+    int loop_count;
+    struct pool *io_pool; /* common/base/pool.h */
+    struct coord *coord;
+    struct log_manager *logs;
+    struct replicas *replicas;
+    struct controller *controller;
+    _Atomic bool is_stopping;
+};
+
+#endif

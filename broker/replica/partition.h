@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* partition - one replica on this broker: its log, its place in the cluster (repl_core), and who
+ * waits for it.
+ *
+ * Counted; any thread. Each function takes the partition's lock itself. Protocol errors are int16_t
+ * KE_* codes. */
+#ifndef BROKER_REPLICA_PARTITION_H
+#define BROKER_REPLICA_PARTITION_H
+
+#include "broker/log/log.h"
+#include "common/base/base.h"
+#include "common/net/loop.h"
+
+struct partition;
+struct replicas; /* the table of this broker's partitions; replicas.h */
+
+/* NULL when this broker has no such replica. Adds a reference. Does not take a lock that an append
+ * holds. */
+struct partition *replicas_find(struct replicas *r, struct str topic, int32_t partition);
+void partition_unref(struct partition **p);
+struct str partition_topic(const struct partition *p);
+int32_t partition_index(const struct partition *p);
+
+/* ---- produce */
+struct partition_append {
+    uint8_t *records; /* writable, patched in place */
+    size_t len;
+    int16_t acks; /* 0, 1, -1, or n > 1: that many replicas (the historic meaning) */
+    int16_t produce_version;
+    enum log_append_origin origin;
+    int64_t now_ms;
+};
+/* KE_NONE: appended; watchers are woken. Else nothing was. NOT_LEADER, NOT_ENOUGH_REPLICAS, and
+ * what log_append_leader says. */
+NODISCARD int16_t partition_append(struct partition *p, const struct partition_append *a,
+                                   struct log_append_result *out);
+
+/* A wait for replication. Embedded in the caller's request state; woken at most once, on its loop.
+ */
+struct partition_wait {
+    struct partition *partition; /* the wait's own reference while it is in the list */
+    int64_t required_offset;     /* last appended offset + 1 */
+    int16_t acks;                /* -1 or n > 1 */
+    int16_t result;              /* when woken: KE_NONE, NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+                                    NOT_LEADER_OR_FOLLOWER, ... */
+    struct loop *loop;
+    void (*woken)(struct partition_wait *w); /* on loop */
+    struct mail mail;
+    TAILQ_ENTRY(partition_wait) link;
+    bool is_waiting; /* guarded by the partition's lock */
+};
+/* True: it waits. False: already decided, see result; woken is not called. */
+NODISCARD bool partition_wait_start(struct partition *p, struct partition_wait *w);
+/* True: it is out of the list and woken will not be called. False: woken is on its way by mail. */
+NODISCARD bool partition_wait_cancel(struct partition_wait *w);
+
+/* ---- fetch */
+enum { REPLICA_CONSUMER = -1, REPLICA_DEBUG = -2 };
+struct partition_read {
+    int32_t replica_id;    /* follower >= 0, or REPLICA_CONSUMER, REPLICA_DEBUG */
+    int64_t replica_epoch; /* broker epoch, -1 */
+    int64_t fetch_offset;
+    int64_t follower_start_offset;
+    int32_t current_leader_epoch; /* -1: not checked */
+    int32_t last_fetched_epoch;   /* -1: none */
+    int64_t max_bytes;            /* <= 0: no records, only the state */
+    bool at_least_one;            /* the first batch whole */
+    bool read_committed;
+    bool leader_required;
+    bool update_follower; /* the first look at a follower's fetch: record its offset (replication.md
+                             section 3) */
+    struct uuid topic_id; /* zero: not checked */
+    int64_t now_ms;
+};
+struct partition_aborted {
+    int64_t producer_id, first_offset;
+};
+struct partition_read_result {
+    int16_t error;
+    int64_t high_watermark, last_stable_offset, log_start_offset, log_end_offset;
+    int32_t diverging_epoch; /* -1: none */
+    int64_t diverging_end_offset;
+    int32_t leader_id, leader_epoch; /* for errors that tell the current leader */
+    struct log_range range;          /* the caller's to release or send */
+    int64_t bytes_available;         /* up to the limit, for min_bytes */
+    bool is_older_segment; /* the fetch offset lies in an older segment than the limit: answer at
+                              once */
+    int16_t preferred_replica; /* -1 */
+    struct partition_aborted
+        *aborted; /* read_committed: allocated, the caller frees with mem_free */
+    int32_t aborted_count;
+};
+void partition_read(struct partition *p, const struct partition_read *in,
+                    struct partition_read_result *out);
+
+/* News of a partition for one fetch context (a session or a single request). When the limit that
+ * matters for it moves (LEO for followers, HW or LSO for consumers), or leadership changes, the
+ * watch goes on its context's ready list, once until it is taken from there. Embedded in the fetch
+ * context's partition. */
+enum partition_watch_kind { WATCH_LEO, WATCH_HW };
+struct watch_list; /* ready list of one context, with a lock of its own and the loop to tell;
+                      broker/replica/watch.h */
+struct partition_watch {
+    struct partition *partition; /* reference while registered */
+    struct watch_list *list;
+    enum partition_watch_kind kind;
+    LIST_ENTRY(partition_watch) link; /* the partition's watches; guarded by the partition's lock */
+    STAILQ_ENTRY(partition_watch) ready; /* the context's ready list; guarded by the list's lock */
+    bool is_ready;
+};
+void partition_watch_add(struct partition *p, struct partition_watch *w);
+void partition_watch_remove(struct partition_watch *w); /* also from the ready list */
+
+/* ---- others */
+NODISCARD int16_t partition_list_offset(struct partition *p, int64_t timestamp, bool read_committed,
+                                        int32_t replica_id, int32_t current_leader_epoch,
+                                        bool leader_required, struct log_time_offset *out);
+NODISCARD int16_t partition_epoch_end(struct partition *p, int32_t current_leader_epoch,
+                                      int32_t epoch, int32_t *epoch_out, int64_t *end_out);
+/* DeleteRecords on the leader: offset -1 is the HW. low_watermark_out: the smallest start offset of
+ * the live replicas. */
+NODISCARD int16_t partition_delete_records(struct partition *p, int64_t offset,
+                                           int64_t *low_watermark_out);
+struct partition_info {
+    int32_t leader_id, leader_epoch, partition_epoch;
+    int64_t log_start_offset, log_end_offset, high_watermark, size_bytes;
+    int32_t isr[64];
+    int32_t isr_count;
+    bool is_leader, is_offline;
+    const char *log_dir;
+};
+void partition_describe(struct partition *p, struct partition_info *out);
+
+#endif

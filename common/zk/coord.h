@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* coord - everything the cluster asks of its coordination service: read, create, conditional write,
+ * multi, watch. One implementation speaks to ZooKeeper (zks.c); a local store will stand behind the
+ * same interface (design decision 11).
+ *
+ * Any thread may call. Results come to the given mailbox: done(arg...) runs on that mailbox's
+ * owner. Nothing here blocks, except coord_open and the _wait forms, which are for start-up, tools
+ * and tests. A call made while disconnected waits for the connection. Reads lost with a connection
+ * are repeated; a write whose answer was lost ends in UNKNOWN_OUTCOME: the caller reads and
+ * decides. Paths are relative to the chroot. */
+#ifndef COMMON_ZK_COORD_H
+#define COMMON_ZK_COORD_H
+
+#include "common/base/base.h"
+#include "common/base/mailbox.h"
+
+struct coord;
+
+struct coord_stat {
+    int64_t czxid, mzxid, ctime_ms, mtime_ms;
+    int32_t version; /* dataVersion */
+    int32_t child_count;
+    int64_t ephemeral_owner; /* session id, 0 for persistent */
+};
+
+enum coord_state { COORD_DISCONNECTED, COORD_CONNECTED, COORD_EXPIRED, COORD_CLOSED };
+
+struct coord_options {
+    const char *connect; /* "h1:p1,h2:p2/chroot"; the chroot is made if missing */
+    int64_t session_timeout_ms, connection_timeout_ms;
+    struct mailbox *mailbox; /* for session events; NULL in tools */
+    /* On the mailbox's owner: the state changed. EXPIRED: all watches and ephemerals are gone; a
+     * new session is being made; then CONNECTED comes with session_is_new. */
+    void (*on_state)(void *arg, enum coord_state s, bool session_is_new);
+    void *arg;
+    int64_t old_session_id; /* re-attach to this session first (0: none), with its password */
+    uint8_t old_session_password[16];
+};
+/* Waits for the connection up to connection_timeout_ms, trying all the while and saying so.
+ * UNREACHABLE with text. */
+NODISCARD enum err coord_open(const struct coord_options *o, struct coord **out,
+                              struct errtext *why);
+/* Ends the session (ephemerals go at once) and waits for it. */
+void coord_close(struct coord **c);
+int64_t coord_session_id(const struct coord *c);
+void coord_session_password(const struct coord *c, uint8_t out[16]);
+enum coord_state coord_state_now(const struct coord *c);
+
+enum coord_create_mode { COORD_PERSISTENT, COORD_EPHEMERAL, COORD_SEQUENTIAL };
+enum coord_op_kind { COORD_OP_CREATE, COORD_OP_SET, COORD_OP_DELETE, COORD_OP_CHECK };
+/* One operation of a multi, or alone. data p NULL: null data. version -1: any. Strings are copied
+ * by coord_multi. */
+struct coord_op {
+    enum coord_op_kind kind;
+    enum coord_create_mode mode;
+    const char *path;
+    struct bytes data;
+    int32_t version;
+};
+
+/* A finished call, delivered to the mailbox of its caller; valid during done() only. */
+struct coord_result {
+    enum err err; /* OK, NOT_FOUND, EXISTS, BAD_VERSION, UNKNOWN_OUTCOME, CLOSED, ... */
+    const char *path;
+    struct bytes data;      /* get */
+    struct coord_stat stat; /* get, exists, set */
+    char *const *children;  /* children */
+    int32_t child_count;
+    const enum err *op_errs; /* multi: one for each op; see zookeeper-layout section 9 */
+    const struct coord_stat *op_stats;
+    int32_t op_count;
+    const char *created_path; /* create */
+};
+typedef void (*coord_done)(void *arg, const struct coord_result *r);
+
+/* watch true: the next change of that path is told to the coord's watcher (coord_watch), once;
+ * re-arm by reading again. */
+void coord_get(struct coord *c, const char *path, bool watch, struct mailbox *to, coord_done done,
+               void *arg);
+void coord_exists(struct coord *c, const char *path, bool watch, struct mailbox *to,
+                  coord_done done, void *arg);
+void coord_children(struct coord *c, const char *path, bool watch, struct mailbox *to,
+                    coord_done done, void *arg);
+void coord_multi(struct coord *c, const struct coord_op *ops, int32_t count, struct mailbox *to,
+                 coord_done done, void *arg);
+/* Creates the path with all missing parents (null data, persistent). */
+void coord_create_recursive(struct coord *c, const char *path, struct bytes data,
+                            struct mailbox *to, coord_done done, void *arg);
+void coord_delete_recursive(struct coord *c, const char *path, struct mailbox *to, coord_done done,
+                            void *arg);
+
+/* Who hears of fired watches: on_change on to's owner, for every watched path below prefix. kind
+ * says what happened. */
+enum coord_change {
+    COORD_NODE_CREATED,
+    COORD_NODE_DELETED,
+    COORD_NODE_CHANGED,
+    COORD_CHILDREN_CHANGED
+};
+void coord_watch(struct coord *c, const char *prefix, struct mailbox *to,
+                 void (*on_change)(void *arg, enum coord_change kind, const char *path), void *arg);
+
+/* Blocking forms for start-up, tools and tests; never on a loop or a library thread. */
+NODISCARD enum err coord_get_wait(struct coord *c, const char *path, struct buf *data_out,
+                                  struct coord_stat *stat_out);
+NODISCARD enum err coord_children_wait(struct coord *c, const char *path, char ***names_out,
+                                       int32_t *count_out);
+void coord_names_free(char **names, int32_t count);
+NODISCARD enum err coord_multi_wait(struct coord *c, const struct coord_op *ops, int32_t count,
+                                    enum err *op_errs, struct coord_stat *op_stats);
+NODISCARD enum err coord_create_recursive_wait(struct coord *c, const char *path,
+                                               struct bytes data);
+NODISCARD enum err coord_delete_recursive_wait(struct coord *c, const char *path);
+
+#endif
