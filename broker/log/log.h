@@ -42,6 +42,11 @@ struct log_range {
  * LRU of open files. -1 with errno when it can't be opened. May open a file: probe with
  * log_range_is_warm first on a loop. */
 int log_range_fd(struct log_range *r);
+/* Any thread, never blocks: is the file open and are the first and last page of the range in the
+ * page cache? */
+bool log_range_is_warm(struct log_range *r);
+/* Any thread; blocks: opens the file and reads the range into the page cache, for an io thread. */
+void log_range_warm(struct log_range *r);
 void log_range_release(struct log_range *r); /* any thread; empty ranges are fine */
 
 enum log_append_origin { LOG_FROM_CLIENT, LOG_FROM_COORDINATOR };
@@ -57,17 +62,61 @@ struct log_append_result {
     const char *error_message; /* NULL or constant text for the client */
 };
 
-/* Appends one produce request's batches as leader: validates in place (batch.h), assigns offsets,
- * sets the leader epoch, rolls when due, writes with one pwritev. records is writable and is
- * changed. Returns a Kafka error code (KE_*): 0 done. A roll that is due is done here (it creates
- * files; see README on why that stays off the loops). */
+/* What validation needs of a topic's settings: a copy, so that no lock is needed while it is used.
+ */
+struct log_policy {
+    int64_t timestamp_before_max_ms, timestamp_after_max_ms;
+    int32_t max_message_bytes;
+    int8_t compression_type; /* -1: the producer's */
+    bool is_compact, is_log_append_time;
+};
+void log_policy_of(const struct log *l, struct log_policy *out);
+
+/* One produce request's batch after validation. Points into the request's bytes, or owns a rebuilt
+ * batch. */
+struct log_batch {
+    uint8_t *records; /* exactly one v2 batch of len bytes, patched by the append */
+    size_t len;
+    uint8_t *owned; /* NULL, or the rebuilt batch: log_batch_fini frees it */
+    int64_t max_timestamp_ms;
+    int64_t log_append_time_ms; /* -1 for CreateTime */
+    int64_t producer_id;
+    int32_t base_sequence, last_offset_delta, record_count;
+    int16_t producer_epoch;
+    bool is_transactional, is_control;
+    enum log_append_origin origin;
+};
+void log_batch_fini(struct log_batch *b);
+
+/* Is this a batch whose validation decompresses? Such a log_validate belongs on an io thread. Any
+ * bytes are fine. */
+bool log_needs_decompression(const struct log_policy *policy, const uint8_t *records, size_t len);
+/* First half of an append: checks the bytes of one produce request in place (sizes, CRC, counts,
+ * attributes, timestamps, keys, inner offsets), recompresses or rebuilds where the topic asks for
+ * it. Any thread, no lock, no log. Returns KE_NONE with batch set (end it with log_batch_fini), or
+ * the error with res's record_error_index and error_message set and nothing to free. records is
+ * writable and may be changed. */
+NODISCARD int16_t log_validate(const struct log_policy *policy, uint8_t *records, size_t len,
+                               enum log_append_origin origin, int16_t produce_version,
+                               int64_t now_ms, struct log_batch *batch_out,
+                               struct log_append_result *res);
+/* Second half, under the partition's lock: checks the producer's sequence, rolls when due, assigns
+ * offsets and the leader epoch, writes with one pwritev. KE_NONE also for a duplicate (is_duplicate
+ * set, nothing written). The batch stays the caller's. */
+NODISCARD int16_t log_append_validated(struct log *l, struct log_batch *batch, int32_t leader_epoch,
+                                       int64_t now_ms, struct log_append_result *out);
+
+/* Both halves: validates and appends one produce request's batch as leader. records is writable and
+ * is changed. Returns a Kafka error code (KE_*): 0 done. A roll that is due is done here (it
+ * creates one file; see README on why the rest stays off the loops). */
 NODISCARD int16_t log_append_leader(struct log *l, uint8_t *records, size_t len,
                                     int32_t leader_epoch, enum log_append_origin origin,
                                     int16_t produce_version, int64_t now_ms,
                                     struct log_append_result *out);
 /* Appends what a follower fetched: whole batches with their own offsets and epochs; a cut batch at
- * the end is ignored. next_offset_out, last_epoch_out: after the last whole batch (unchanged epoch
- * -1 if none). */
+ * the end is ignored. Afterwards log_end_offset and log_epoch_latest tell where to go on. CORRUPT:
+ * a batch is damaged or offsets do not rise; OUT_OF_RANGE: the first batch begins below the end
+ * offset. Nothing was written then. */
 NODISCARD enum err log_append_follower(struct log *l, uint8_t *records, size_t len, int64_t now_ms,
                                        struct errtext *why);
 
@@ -77,6 +126,8 @@ enum { LOG_READ_AT_LEAST_ONE = 1 /* the first batch whole, even over max_bytes *
  * empty range (length 0) when offset >= limit. */
 NODISCARD enum err log_read(struct log *l, int64_t offset, int64_t limit_offset, int64_t max_bytes,
                             unsigned flags, struct log_range *range_out);
+/* Do both offsets lie in one segment? (A fetch from an older segment is answered at once.) */
+bool log_same_segment(const struct log *l, int64_t a_offset, int64_t b_offset);
 /* Bytes between two offsets as Kafka counts them for min_bytes: cheap estimate from segment
  * positions. */
 int64_t log_bytes_between(struct log *l, int64_t from_offset, int64_t to_offset);
@@ -85,8 +136,10 @@ int64_t log_start_offset(const struct log *l);
 int64_t log_end_offset(const struct log *l);
 int64_t log_recovery_point(const struct log *l);
 int64_t log_size(const struct log *l);
-/* First offset of the oldest open transaction, or -1. */
+/* First offset of the oldest transaction that is open or whose marker is not below the high
+ * watermark, or -1. */
 int64_t log_first_unstable_offset(const struct log *l);
+int64_t log_last_stable_offset(const struct log *l); /* the same, or the high watermark */
 /* Kept here because retention and LSO need it; start <= hw <= end is asserted. */
 int64_t log_high_watermark(const struct log *l);
 void log_set_high_watermark(struct log *l, int64_t hw);
@@ -113,9 +166,25 @@ struct log_time_offset {
 NODISCARD enum err log_offset_for_time(struct log *l, int64_t target_ms,
                                        struct log_time_offset *out);
 
+/* Aborted transactions that a read_committed reader of [offset, range's end) must know, in order of
+ * their markers. Allocated; the caller frees with mem_free. May read files. */
+struct log_aborted {
+    int64_t producer_id, first_offset;
+};
+NODISCARD enum err log_aborted_find(struct log *l, int64_t offset, const struct log_range *range,
+                                    struct log_aborted **out, int32_t *count_out);
+/* The producers known to the log, for DescribeProducers. Allocated as above. */
+struct log_producer {
+    int64_t producer_id, last_timestamp_ms, txn_start_offset; /* -1: none open */
+    int32_t epoch, last_sequence, coordinator_epoch;
+};
+int32_t log_producers(const struct log *l, struct log_producer **out);
+
 struct uuid log_topic_id(const struct log *l);
 NODISCARD enum err log_set_topic_id(struct log *l,
                                     struct uuid id); /* writes partition.metadata durably */
+/* Kafka's defaults. */
+void log_config_defaults(struct log_config *c);
 void log_set_config(struct log *l, const struct log_config *c); /* copies */
 const struct log_config *log_config_of(const struct log *l);
 const char *log_dir_of(const struct log *l); /* the log dir it lives in */

@@ -45,7 +45,9 @@ NODISCARD enum err log_manager_get_or_create(struct log_manager *m, struct str t
                                              int32_t partition, struct uuid topic_id,
                                              const struct log_config *c, bool is_new,
                                              struct log **out, struct errtext *why);
-/* Renames the folder to -delete and removes it later. The caller has stopped all use of the log. */
+/* Renames the folder to -delete and removes it later. The caller has stopped all use of the log and
+ * does not hold its lock (the background thread may be waiting for it); the log's user pointer is
+ * not used any more afterwards. Ranges that were read before stay good. */
 NODISCARD enum err log_manager_delete(struct log_manager *m, struct log *l);
 /* Calls visit for every log; the caller's visit takes the partition's lock where it needs to. */
 void log_manager_each(struct log_manager *m, void (*visit)(void *arg, struct log *l), void *arg);
