@@ -3,7 +3,8 @@
  * waits for it.
  *
  * Counted; any thread. Each function takes the partition's lock itself. Protocol errors are int16_t
- * KE_* codes. */
+ * KE_* codes. While the partition changes its role or is truncated (work that may block, on an io
+ * thread, without the lock) it answers NOT_LEADER_OR_FOLLOWER. */
 #ifndef BROKER_REPLICA_PARTITION_H
 #define BROKER_REPLICA_PARTITION_H
 
@@ -17,7 +18,8 @@ struct replicas; /* the table of this broker's partitions; replicas.h */
 /* NULL when this broker has no such replica. Adds a reference. Does not take a lock that an append
  * holds. */
 struct partition *replicas_find(struct replicas *r, struct str topic, int32_t partition);
-void partition_unref(struct partition **p);
+struct partition *partition_ref(struct partition *p);
+void partition_unref(struct partition **p); /* NULL-safe */
 struct str partition_topic(const struct partition *p);
 int32_t partition_index(const struct partition *p);
 
@@ -28,7 +30,7 @@ struct partition_append {
     int16_t acks; /* 0, 1, -1, or n > 1: that many replicas (the historic meaning) */
     int16_t produce_version;
     enum log_append_origin origin;
-    int64_t now_ms;
+    int64_t now_ms; /* wall clock, for timestamps */
 };
 /* KE_NONE: appended; watchers are woken. Else nothing was. NOT_LEADER, NOT_ENOUGH_REPLICAS, and
  * what log_append_leader says. */
@@ -70,7 +72,7 @@ struct partition_read {
     bool update_follower; /* the first look at a follower's fetch: record its offset (replication.md
                              section 3) */
     struct uuid topic_id; /* zero: not checked */
-    int64_t now_ms;
+    int64_t now_ms;       /* monotonic: loop_now_ms */
 };
 struct partition_aborted {
     int64_t producer_id, first_offset;
@@ -105,11 +107,14 @@ struct partition_watch {
     struct watch_list *list;
     enum partition_watch_kind kind;
     LIST_ENTRY(partition_watch) link; /* the partition's watches; guarded by the partition's lock */
-    STAILQ_ENTRY(partition_watch) ready; /* the context's ready list; guarded by the list's lock */
+    TAILQ_ENTRY(partition_watch) ready; /* the context's ready list; guarded by the list's lock */
     bool is_ready;
 };
+/* w->list and w->kind are set by the caller, the rest zero. Takes its own reference to p. Starts not
+ * ready: add first, then look (partition_read), so that nothing is missed in between. */
 void partition_watch_add(struct partition *p, struct partition_watch *w);
-void partition_watch_remove(struct partition_watch *w); /* also from the ready list */
+/* On the list's loop. Also from the ready list; gives the reference back. */
+void partition_watch_remove(struct partition_watch *w);
 
 /* ---- others */
 NODISCARD int16_t partition_list_offset(struct partition *p, int64_t timestamp, bool read_committed,
@@ -118,7 +123,7 @@ NODISCARD int16_t partition_list_offset(struct partition *p, int64_t timestamp, 
 NODISCARD int16_t partition_epoch_end(struct partition *p, int32_t current_leader_epoch,
                                       int32_t epoch, int32_t *epoch_out, int64_t *end_out);
 /* DeleteRecords on the leader: offset -1 is the HW. low_watermark_out: the smallest start offset of
- * the live replicas. */
+ * the live replicas. Repeat it to see the low watermark rise. May block: an io thread. */
 NODISCARD int16_t partition_delete_records(struct partition *p, int64_t offset,
                                            int64_t *low_watermark_out);
 struct partition_info {
