@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kafka 3.9's own programs against kafuka: its producer, consumer and admin tools, and its reader of log files."""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cluster"))
+from cluster import Cluster, kcat, wait_until  # noqa: E402
+
+JARS = os.environ["KAFKA_JARS"]
+CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+
+
+def java(main, *args, stdin=None, timeout=180):
+    r = subprocess.run(["java", "-Xmx512m", "-cp", f"{JARS}/*", main, *map(str, args)], input=stdin, capture_output=True, text=True,
+                       timeout=timeout)
+    return r
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    c = Cluster(tmp_path_factory.mktemp("interop"))
+    try:
+        yield c.start()
+    finally:
+        c.stop()
+
+
+def dump(files, *options):
+    r = java("kafka.tools.DumpLogSegments", "--files", ",".join(map(str, files)), *options)
+    assert r.returncode == 0, r.stdout[-2000:] + r.stderr[-2000:]
+    complaints = [line for line in (r.stdout + r.stderr).splitlines()
+                  if re.search(r"mismatch|corrupt|invalid|Non-consecutive|out of order|sanity check failed|Exception|isvalid: false", line, re.I)
+                  and "isvalid: true" not in line]
+    assert not complaints, complaints[:5]
+    return r.stdout
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_console_producer_writes_and_console_consumer_reads(cluster, codec):
+    topic = f"java-{codec}"
+    cluster.create_topic(topic, partitions=2, factor=3)
+    lines = [f"{codec} {i} {'z' * (i % 50)}" for i in range(2000)]
+    r = java("kafka.tools.ConsoleProducer", "--bootstrap-server", cluster.bootstrap, "--topic", topic, "--compression-codec", codec,
+             stdin="\n".join(lines) + "\n")
+    assert r.returncode == 0 and "ERROR" not in r.stderr, r.stderr[-2000:]
+    assert sorted(kcat("-b", cluster.bootstrap, "-C", "-t", topic, "-e", "-q").stdout.decode().splitlines()) == sorted(lines)
+    got = []
+    for p in (0, 1):
+        r = java("org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", cluster.bootstrap, "--topic", topic,
+                 "--partition", p, "--offset", "earliest", "--timeout-ms", 4000)
+        got += r.stdout.splitlines()
+    assert sorted(got) == sorted(lines)
+
+
+def test_topic_command_sees_what_we_keep(cluster):
+    bootstrap = ("--bootstrap-server", cluster.bootstrap)
+    r = java("org.apache.kafka.tools.TopicCommand", *bootstrap, "--create", "--topic", "by-java", "--partitions", 3, "--replication-factor", 3,
+             "--config", "retention.ms=86400000")
+    assert r.returncode == 0 and "Created topic by-java." in r.stdout, r.stdout + r.stderr
+    theirs = java("org.apache.kafka.tools.TopicCommand", *bootstrap, "--describe", "--topic", "by-java").stdout
+    ours = cluster.tool("topics", *bootstrap, "--describe", "--topic", "by-java").stdout
+    assert theirs == ours
+    assert "by-java" in java("org.apache.kafka.tools.TopicCommand", *bootstrap, "--list").stdout.split()
+    r = java("org.apache.kafka.tools.TopicCommand", *bootstrap, "--alter", "--topic", "by-java", "--partitions", 5)
+    assert r.returncode == 0, r.stdout + r.stderr
+    r = java("org.apache.kafka.tools.TopicCommand", *bootstrap, "--delete", "--topic", "by-java")
+    assert r.returncode == 0, r.stdout + r.stderr
+
+
+def test_dump_log_segments_reads_everything_after_a_kill(cluster):
+    topic = "dumped"
+    cluster.create_topic(topic, partitions=1, factor=3, segment_bytes=65536, index_interval_bytes=1024)
+    for codec in CODECS:
+        text = b"\n".join(f"{codec} {i} {'y' * (i % 200)}".encode() for i in range(3000)) + b"\n"
+        kcat("-b", cluster.bootstrap, "-P", "-t", topic, "-z", codec, "-X", "acks=all", "-X", "batch.size=4000", stdin=text)
+    cluster.wait_isr(topic, 1, 3)
+    broker = cluster.brokers[0]
+    broker.kill()
+    try:
+        folder = broker.data / f"{topic}-0"
+        logs = sorted(folder.glob("*.log"))
+        assert len(logs) > 3
+        out = dump(logs, "--deep-iteration", "--print-data-log")
+        assert len(re.findall(r"^\|? ?offset: ", out, re.M)) == 3000 * len(CODECS)
+        indexes = sorted(folder.glob("*.index")) + sorted(folder.glob("*.timeindex"))
+        dump(indexes)
+        dump(indexes, "--index-sanity-check")
+        dump(indexes, "--verify-index-only")
+        ours = cluster.tool("dump-log", "--files", ",".join(map(str, logs)), "--deep-iteration", "--print-data-log").stdout
+        assert ours == out
+    finally:
+        broker.start()
+    cluster.wait_isr(topic, 1, 3)
+    broker.stop()
+    snapshots = sorted((broker.data / f"{topic}-0").glob("*.snapshot"))
+    assert snapshots
+    dump(snapshots)
+    broker.start()
+    wait_until(lambda: len(cluster.leader_and_isr(topic, 0)[1]) == 3, 30, "the ISR to be whole")
+
+
+def test_perf_tools_run(cluster):
+    cluster.create_topic("perf", partitions=3, factor=3)
+    r = java("org.apache.kafka.tools.ProducerPerformance", "--topic", "perf", "--num-records", 50000, "--record-size", 100, "--throughput", -1,
+             "--producer-props", f"bootstrap.servers={cluster.bootstrap}", "acks=all")
+    assert r.returncode == 0 and "50000 records sent" in r.stdout, r.stdout + r.stderr
