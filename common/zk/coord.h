@@ -33,14 +33,31 @@ struct coord_options {
      * new session is being made; then CONNECTED comes with session_is_new. */
     void (*on_state)(void *arg, enum coord_state s, bool session_is_new);
     void *arg;
-    int64_t old_session_id; /* re-attach to this session first (0: none), with its password */
+    int64_t old_session_id; /* re-attach to this session first (0: none), with its password; has it
+                               ended, a new one is made: compare coord_session_id() */
     uint8_t old_session_password[16];
+    const _Atomic bool *stop; /* NULL, or ends the waiting of coord_open and of the _wait forms */
 };
-/* Waits for the connection up to connection_timeout_ms, trying all the while and saying so.
- * UNREACHABLE with text. */
+enum {
+    COORD_DATA_BYTES_MAX = 4 << 20, /* of one call, both ways; Kafka's jute.maxbuffer */
+    COORD_PATH_BYTES_MAX = 4096,
+    COORD_WAITING_MAX = 250000, /* calls that wait for the connection or their turn; then LIMIT */
+    COORD_OPS_MAX = 1000,       /* of one multi */
+};
+/* Refuses a zookeeper.* setting that asks for what this client cannot do (TLS, SASL, ACLs that need
+ * them) with UNSUPPORTED and text; OK for every other. */
+NODISCARD enum err coord_check_setting(const char *name, const char *value, struct errtext *why);
+/* The rules of a connect string ("h1:p1,h2:p2/chroot"): INVALID with text. */
+NODISCARD enum err coord_check_connect(const char *connect, struct errtext *why);
+/* Waits for the connection up to connection_timeout_ms (-1: without end), trying all the while and
+ * saying so. INVALID: the connect string; UNREACHABLE; CLOSED: *stop became true; all with text.
+ * Fork (--daemon) before the first call: the library starts threads. */
 NODISCARD enum err coord_open(const struct coord_options *o, struct coord **out,
                               struct errtext *why);
-/* Ends the session (ephemerals go at once) and waits for it. */
+/* Ends the session: the request is with the server when this returns; ephemerals go as it is
+ * carried out. Every call made before gets its done (CLOSED if nothing better); those mails are in
+ * their mailboxes when this returns. on_state and on_change are not called by deliveries that begin
+ * after it. Not on a library thread; no other thread may use c meanwhile. NULL is fine. */
 void coord_close(struct coord **c);
 int64_t coord_session_id(const struct coord *c);
 void coord_session_password(const struct coord *c, uint8_t out[16]);
@@ -58,9 +75,18 @@ struct coord_op {
     int32_t version;
 };
 
-/* A finished call, delivered to the mailbox of its caller; valid during done() only. */
+/* A finished call, delivered to the mailbox of its caller; valid during done() only. err:
+ *   NOT_FOUND, EXISTS, BAD_VERSION, BUSY (delete of a node with children), DENIED (an ACL): the
+ *     server's answer; nothing changed
+ *   UNKNOWN_OUTCOME: a write whose answer was lost with the connection
+ *   CLOSED: coord_close, or a write that waited for a connection until its session expired; a write
+ *     that ends so did not take effect
+ *   LIMIT: too many calls wait; TOO_LARGE: over COORD_DATA_BYTES_MAX; INVALID: a path; UNREACHABLE
+ *     (_wait forms only): no connection for connection_timeout_ms, nothing was sent
+ * Of a failed multi, op_errs holds OK for the ops before the failing one, NOT_ATTEMPTED behind it,
+ * and err is that of the failing one. */
 struct coord_result {
-    enum err err; /* OK, NOT_FOUND, EXISTS, BAD_VERSION, UNKNOWN_OUTCOME, CLOSED, ... */
+    enum err err;
     const char *path;
     struct bytes data;      /* get */
     struct coord_stat stat; /* get, exists, set */
@@ -69,12 +95,13 @@ struct coord_result {
     const enum err *op_errs; /* multi: one for each op; see zookeeper-layout section 9 */
     const struct coord_stat *op_stats;
     int32_t op_count;
-    const char *created_path; /* create */
+    const char *created_path; /* of the first create of a multi, with its sequence number */
 };
 typedef void (*coord_done)(void *arg, const struct coord_result *r);
 
 /* watch true: the next change of that path is told to the coord's watcher (coord_watch), once;
- * re-arm by reading again. */
+ * re-arm by reading again. A get or children that ends in NOT_FOUND arms nothing, an exists does. A
+ * node that is deleted tells its data watch and its children watch as one NODE_DELETED. */
 void coord_get(struct coord *c, const char *path, bool watch, struct mailbox *to, coord_done done,
                void *arg);
 void coord_exists(struct coord *c, const char *path, bool watch, struct mailbox *to,
@@ -83,14 +110,16 @@ void coord_children(struct coord *c, const char *path, bool watch, struct mailbo
                     coord_done done, void *arg);
 void coord_multi(struct coord *c, const struct coord_op *ops, int32_t count, struct mailbox *to,
                  coord_done done, void *arg);
-/* Creates the path with all missing parents (null data, persistent). */
+/* Creates the path (persistent) with all missing parents (null data, persistent). */
 void coord_create_recursive(struct coord *c, const char *path, struct bytes data,
                             struct mailbox *to, coord_done done, void *arg);
+/* Everything below the path, then the path. NOT_FOUND when it was not there. */
 void coord_delete_recursive(struct coord *c, const char *path, struct mailbox *to, coord_done done,
                             void *arg);
 
-/* Who hears of fired watches: on_change on to's owner, for every watched path below prefix. kind
- * says what happened. */
+/* Who hears of fired watches: on_change on to's owner, for every watched path that is prefix or
+ * below it ("/" is above all). kind says what happened; it may come without a change (a session of
+ * the implementation's own was lost): re-read and decide. */
 enum coord_change {
     COORD_NODE_CREATED,
     COORD_NODE_DELETED,
@@ -99,8 +128,12 @@ enum coord_change {
 };
 void coord_watch(struct coord *c, const char *prefix, struct mailbox *to,
                  void (*on_change)(void *arg, enum coord_change kind, const char *path), void *arg);
+/* Takes back every coord_watch with this arg. Called by to's owner: on_change is not called again.
+ */
+void coord_unwatch(struct coord *c, void *arg);
 
-/* Blocking forms for start-up, tools and tests; never on a loop or a library thread. */
+/* Blocking forms for start-up, tools and tests; never on a loop or a library thread. op_errs and
+ * op_stats may be NULL. created_path_out (may be NULL): free it. */
 NODISCARD enum err coord_get_wait(struct coord *c, const char *path, struct buf *data_out,
                                   struct coord_stat *stat_out);
 NODISCARD enum err coord_children_wait(struct coord *c, const char *path, char ***names_out,
@@ -108,6 +141,13 @@ NODISCARD enum err coord_children_wait(struct coord *c, const char *path, char *
 void coord_names_free(char **names, int32_t count);
 NODISCARD enum err coord_multi_wait(struct coord *c, const struct coord_op *ops, int32_t count,
                                     enum err *op_errs, struct coord_stat *op_stats);
+NODISCARD enum err coord_exists_wait(struct coord *c, const char *path,
+                                     struct coord_stat *stat_out);
+NODISCARD enum err coord_create_wait(struct coord *c, const char *path, struct bytes data,
+                                     enum coord_create_mode mode, char **created_path_out);
+NODISCARD enum err coord_set_wait(struct coord *c, const char *path, struct bytes data,
+                                  int32_t version, struct coord_stat *stat_out);
+NODISCARD enum err coord_delete_wait(struct coord *c, const char *path, int32_t version);
 NODISCARD enum err coord_create_recursive_wait(struct coord *c, const char *path,
                                                struct bytes data);
 NODISCARD enum err coord_delete_recursive_wait(struct coord *c, const char *path);
