@@ -57,14 +57,14 @@ def crc32c(data):
     return crc ^ 0xFFFFFFFF
 
 
-def batch(payload=b"\x14\x00\x00\x00\x01\x08abcd\x00"[:11], count=1, attributes=0, magic=2, good_crc=True, base=0, last=None):
+def batch(payload=b"", count=1, attributes=0, magic=2, good_crc=True, base=0, last=None):
     tail = struct.pack(">hiqqqhii", attributes, count - 1 if last is None else last, 0, 0, -1, -1, -1, count) + payload
     crc = crc32c(tail) if good_crc else 0x12345678
     rest = struct.pack(">ibI", -1, magic, crc) + tail
     return struct.pack(">qi", base, len(rest)) + rest
 
 
-RECORD = b"\x10\x00\x00\x00\x01\x02v\x00\x00"
+RECORD = b"\x0e\x00\x00\x00\x01\x02v\x00"
 
 
 def crafted(rng, topic):
