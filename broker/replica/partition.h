@@ -110,8 +110,8 @@ struct partition_watch {
     TAILQ_ENTRY(partition_watch) ready; /* the context's ready list; guarded by the list's lock */
     bool is_ready;
 };
-/* w->list and w->kind are set by the caller, the rest zero. Takes its own reference to p. Starts not
- * ready: add first, then look (partition_read), so that nothing is missed in between. */
+/* w->list and w->kind are set by the caller, the rest zero. Takes its own reference to p. Starts
+ * not ready: add first, then look (partition_read), so that nothing is missed in between. */
 void partition_watch_add(struct partition *p, struct partition_watch *w);
 /* On the list's loop. Also from the ready list; gives the reference back. */
 void partition_watch_remove(struct partition_watch *w);
