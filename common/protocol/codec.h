@@ -5,7 +5,9 @@
  * A message X has struct kp_X (union of the fields of all versions, snake_case names) and a table
  * kp_X_schema. Strings are struct str, bytes and records struct bytes, both pointing into the
  * input; arrays are pointer + <name>_count (-1 null) in the arena. Fields that a version lacks get
- * their default. Any thread; no state. */
+ * their default. A nested struct of type T has struct kp_X_T and kp_X_T_schema; one that may be
+ * null is kept by pointer. Any thread; no state. The structs are in messages.h, made at build time.
+ */
 #ifndef COMMON_PROTOCOL_CODEC_H
 #define COMMON_PROTOCOL_CODEC_H
 
@@ -27,9 +29,10 @@ NODISCARD enum err kp_decode_prefix(const struct kp_schema *s, int16_t version, 
 /* Sets every field to its default. Callers build messages by kp_defaults and then the fields they
  * mean. */
 void kp_defaults(const struct kp_schema *s, void *msg);
-/* Appends the encoding to out. A field that the version lacks is left out (asserts nothing is lost
- * only for non-ignorable fields: returns UNSUPPORTED with text when such a field is set and the
- * version has no place for it). */
+/* Appends the encoding to out. A field that the version lacks is left out if it is ignorable or has
+ * its default. UNSUPPORTED with text: some other field is set that the version has no place for, or
+ * is null where the version wants a value. TOO_LARGE: a string above 32767 bytes. On error out is
+ * as before. Tagged fields with their default are not written. */
 NODISCARD enum err kp_encode(const struct kp_schema *s, int16_t version, const void *msg,
                              struct buf *out, struct errtext *why);
 
@@ -43,6 +46,14 @@ struct kp_hole_at {
 NODISCARD enum err kp_encode_holes(const struct kp_schema *s, int16_t version, const void *msg,
                                    struct buf *out, struct kp_hole_at *holes_out, size_t holes_max,
                                    size_t *hole_count_out, struct errtext *why);
+
+/* What is kept in internal topics and inside other messages (the schemas of record.kmsg) carries
+ * its version in front, as an int16. Errors as kp_decode and kp_encode; *version_out is -1 when
+ * there is none. */
+NODISCARD enum err kp_record_decode(const struct kp_schema *s, struct bytes in, struct arena *a,
+                                    int16_t *version_out, void *out, struct errtext *why);
+NODISCARD enum err kp_record_encode(const struct kp_schema *s, int16_t version, const void *msg,
+                                    struct buf *out, struct errtext *why);
 
 /* The APIs by key. NULL: no such key. min and max are what the codec knows; what the broker offers
  * is broker/api's table. */
