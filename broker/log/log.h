@@ -56,6 +56,7 @@ struct log_append_result {
     int64_t last_offset;
     int64_t log_append_time_ms; /* -1 for CreateTime */
     int64_t log_start_offset;
+    int32_t leader_epoch;       /* set by partition_append: the epoch it was appended in */
     int32_t record_error_index; /* -1, or the record that is at fault */
     bool is_duplicate; /* idempotent producer repeated a batch: offsets are those of the first time
                         */

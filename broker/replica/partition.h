@@ -37,11 +37,20 @@ struct partition_append {
 NODISCARD int16_t partition_append(struct partition *p, const struct partition_append *a,
                                    struct log_append_result *out);
 
+/* The two halves of partition_append, for batches whose validation decompresses: partition_policy
+ * and log_needs_decompression on the loop, log_validate on an io thread, partition_append_validated
+ * on the loop again. The batch stays the caller's. False: there is no log here. */
+NODISCARD bool partition_policy(struct partition *p, struct log_policy *out);
+NODISCARD int16_t partition_append_validated(struct partition *p, struct log_batch *batch,
+                                             int16_t acks, int64_t now_ms,
+                                             struct log_append_result *out);
+
 /* A wait for replication. Embedded in the caller's request state; woken at most once, on its loop.
  */
 struct partition_wait {
     struct partition *partition; /* the wait's own reference while it is in the list */
     int64_t required_offset;     /* last appended offset + 1 */
+    int32_t leader_epoch;        /* log_append_result.leader_epoch: in which it was appended */
     int16_t acks;                /* -1 or n > 1 */
     int16_t result;              /* when woken: KE_NONE, NOT_ENOUGH_REPLICAS_AFTER_APPEND,
                                     NOT_LEADER_OR_FOLLOWER, ... */
@@ -49,7 +58,8 @@ struct partition_wait {
     void (*woken)(struct partition_wait *w); /* on loop */
     struct mail mail;
     TAILQ_ENTRY(partition_wait) link;
-    bool is_waiting; /* guarded by the partition's lock */
+    struct partition_wait *next_woken; /* one mail for all of a loop */
+    bool is_waiting;                   /* guarded by the partition's lock */
 };
 /* True: it waits. False: already decided, see result; woken is not called. */
 NODISCARD bool partition_wait_start(struct partition *p, struct partition_wait *w);

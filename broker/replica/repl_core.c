@@ -295,6 +295,8 @@ static void forget_leadership(struct repl_core *r)
 static void become_leader(struct repl_core *r, const struct repl_event *ev, struct repl_effects *fx)
 {
     r->was_leader = r->role == REPL_LEADER || (r->role == REPL_ELECTED && r->was_leader);
+    if (r->role != REPL_LEADER && r->role != REPL_ELECTED)
+        r->led_since_epoch = r->leader_epoch;
     r->role = REPL_ELECTED;
     r->leader_start_offset = r->end_offset;
     ids_set(&r->isr, &r->isr_count, ev->become.state->isr, ev->become.state->isr_count);
@@ -358,13 +360,13 @@ static void on_epoch_written(struct repl_core *r, const struct repl_event *ev,
     effect(fx, REPL_FX_EPOCH_CHANGED, 0, 0);
 }
 
-static void on_stop(struct repl_core *r, struct repl_effects *fx)
+static void on_stop(struct repl_core *r, const struct repl_event *ev, struct repl_effects *fx)
 {
     bool led = r->role == REPL_LEADER || r->role == REPL_ELECTED;
 
-    if (r->role == REPL_STOPPED)
-        return;
-    r->role = REPL_STOPPED;
+    ASSERT(!r->is_truncating || ev->stop.is_final);
+    r->role = ev->stop.is_final ? REPL_STOPPED : REPL_IDLE;
+    r->leader_id = -1;
     r->is_truncating = false;
     forget_leadership(r);
     effect(fx, REPL_FX_STOP_FETCH, 0, 0);
@@ -509,6 +511,7 @@ void repl_init(struct repl_core *r, int32_t me)
                             .leader_epoch = -1,
                             .partition_epoch = -1,
                             .leader_start_offset = -1,
+                            .led_since_epoch = -1,
                             .min_isr = 1};
 }
 
@@ -581,7 +584,7 @@ void repl_step(struct repl_core *r, const struct repl_event *ev, struct repl_eff
         on_start_moved(r, ev);
         break;
     case REPL_EV_STOP:
-        on_stop(r, fx_out);
+        on_stop(r, ev, fx_out);
         break;
     }
 }
@@ -649,7 +652,7 @@ void repl_check(const struct repl_core *r)
         check_leader(r);
     } else {
         ASSERT(r->isr_count == 0 && r->remote_count == 0 && r->remotes == NULL);
-        ASSERT(r->role == REPL_STOPPED || r->leader_id != r->me);
+        ASSERT(r->leader_id != r->me);
     }
     ASSERT(!r->is_truncating || r->role == REPL_FOLLOWER);
 }
@@ -682,13 +685,13 @@ int16_t repl_admit_append(const struct repl_core *r, int16_t acks)
     return KE_NONE;
 }
 
-bool repl_is_replicated(const struct repl_core *r, int64_t required_offset, int16_t acks,
-                        int16_t *result_out)
+bool repl_is_replicated(const struct repl_core *r, int32_t leader_epoch, int64_t required_offset,
+                        int16_t acks, int16_t *result_out)
 {
     int16_t have = 1; /* us */
 
     *result_out = KE_NONE;
-    if (r->role != REPL_LEADER && r->role != REPL_ELECTED) {
+    if ((r->role != REPL_LEADER && r->role != REPL_ELECTED) || leader_epoch < r->led_since_epoch) {
         *result_out = KE_NOT_LEADER_OR_FOLLOWER;
         return true;
     }

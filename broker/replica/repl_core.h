@@ -34,11 +34,11 @@ struct repl_limits {
 };
 
 enum repl_role {
-    REPL_IDLE,     /* a log, but no word from a controller yet */
+    REPL_IDLE,     /* a log, but no controller has said what to do with it; or stopped for now */
     REPL_ELECTED,  /* to be leader; the epoch cache does not have the new epoch yet */
     REPL_LEADER,   /* acts */
     REPL_FOLLOWER, /* of leader_id, or of nobody (-1) */
-    REPL_STOPPED   /* stopped, deleted, or its disk failed: takes no event any more */
+    REPL_STOPPED   /* deleted, or its disk failed: takes no event any more */
 };
 
 enum repl_isr_state { REPL_ISR_COMMITTED, REPL_ISR_EXPANDING, REPL_ISR_SHRINKING };
@@ -66,6 +66,7 @@ struct repl_core {
 
     /* leader */
     int64_t leader_start_offset; /* our end when we became leader in this epoch */
+    int32_t led_since_epoch;     /* leader without a break since this epoch */
     int32_t min_isr;             /* min.insync.replicas of the topic */
     enum repl_isr_state isr_state;
     uint32_t change_id; /* of the proposal in flight: answers to older ones are stale */
@@ -153,6 +154,9 @@ struct repl_event {
         struct {
             int64_t start_offset;
         } start_moved;
+        struct {
+            bool is_final; /* deleted or failed; else another LeaderAndIsr may revive it */
+        } stop;
     };
 };
 
@@ -209,11 +213,11 @@ NODISCARD int16_t repl_admit_read(const struct repl_core *r, int32_t current_lea
                                   int32_t replica_id, bool leader_required);
 /* Before an append: NOT_LEADER_OR_FOLLOWER; NOT_ENOUGH_REPLICAS for acks -1. */
 NODISCARD int16_t repl_admit_append(const struct repl_core *r, int16_t acks);
-/* Is a produce request done whose last record ends at required_offset? False: it waits. True:
- * result_out. Waits are failed by ROLE_CHANGED, so the leader epoch of the append is still that of
- * now. */
-NODISCARD bool repl_is_replicated(const struct repl_core *r, int64_t required_offset, int16_t acks,
-                                  int16_t *result_out);
+/* Is a produce request done that was appended in leader_epoch and ends before required_offset?
+ * False: it waits. True: result_out. If leadership was lost since, the record may have been
+ * truncated and others may be in its place: NOT_LEADER_OR_FOLLOWER, whatever HW is. */
+NODISCARD bool repl_is_replicated(const struct repl_core *r, int32_t leader_epoch,
+                                  int64_t required_offset, int16_t acks, int16_t *result_out);
 /* The smallest start offset of us and the live replicas. */
 int64_t repl_low_watermark(const struct repl_core *r, const struct repl_live *live);
 /* NULL: not among the remote replicas. */

@@ -176,7 +176,7 @@ START_TEST(worked_example_shrink_then_min_isr_freezes_hw)
     ck_assert_int_eq(repl_admit_append(&core, 1), KE_NONE);
     append(120);
     ck_assert_int_eq(core.hw_offset, 100);
-    ck_assert(!repl_is_replicated(&core, 120, -1, &code));
+    ck_assert(!repl_is_replicated(&core, core.leader_epoch, 120, -1, &code));
 }
 END_TEST
 
@@ -206,13 +206,13 @@ START_TEST(enough_in_hw_but_too_few_in_isr_gives_after_append)
     step((struct repl_event){.kind = REPL_EV_EPOCH_WRITTEN, .epoch_written = {1}});
     append(10);
     fetch(2, 10);
-    ck_assert(repl_is_replicated(&core, 10, -1, &code));
+    ck_assert(repl_is_replicated(&core, core.leader_epoch, 10, -1, &code));
     ck_assert_int_eq(code, KE_NONE);
     now += 40000;
     append(20);
     tick();
     isr_result(KE_NONE, 2, IDS(1));
-    ck_assert(repl_is_replicated(&core, 10, -1, &code));
+    ck_assert(repl_is_replicated(&core, core.leader_epoch, 10, -1, &code));
     ck_assert_int_eq(code, KE_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
 }
 END_TEST
@@ -223,14 +223,14 @@ START_TEST(historic_acks_count_replicas_with_the_leader)
 
     lead(1, 1, 0, 0);
     append(10);
-    ck_assert(!repl_is_replicated(&core, 10, 2, &code));
+    ck_assert(!repl_is_replicated(&core, core.leader_epoch, 10, 2, &code));
     fetch(3, 10);
-    ck_assert(repl_is_replicated(&core, 10, 2, &code));
+    ck_assert(repl_is_replicated(&core, core.leader_epoch, 10, 2, &code));
     ck_assert_int_eq(code, KE_NONE);
-    ck_assert(!repl_is_replicated(&core, 10, 3, &code));
+    ck_assert(!repl_is_replicated(&core, core.leader_epoch, 10, 3, &code));
     fetch(2, 10);
-    ck_assert(repl_is_replicated(&core, 10, 3, &code));
-    ck_assert(!repl_is_replicated(&core, 10, 4, &code));
+    ck_assert(repl_is_replicated(&core, core.leader_epoch, 10, 3, &code));
+    ck_assert(!repl_is_replicated(&core, core.leader_epoch, 10, 4, &code));
 }
 END_TEST
 
@@ -507,7 +507,7 @@ START_TEST(leader_that_becomes_follower_fails_its_waits)
     append(10);
     follow(2, 2, 0, 10, true);
     ck_assert_ptr_nonnull(has(REPL_FX_FAIL_WAITS));
-    ck_assert(repl_is_replicated(&core, 10, -1, &code));
+    ck_assert(repl_is_replicated(&core, core.leader_epoch, 10, -1, &code));
     ck_assert_int_eq(code, KE_NOT_LEADER_OR_FOLLOWER);
 }
 END_TEST
@@ -516,12 +516,47 @@ START_TEST(stopped_partition_takes_no_event)
 {
     lead(1, 1, 0, 0);
     append(10);
-    step((struct repl_event){.kind = REPL_EV_STOP});
+    step((struct repl_event){.kind = REPL_EV_STOP, .stop = {true}});
     ck_assert_ptr_nonnull(has(REPL_FX_FAIL_WAITS));
     ck_assert_ptr_nonnull(has(REPL_FX_STOP_FETCH));
     fetch(2, 10);
     ck_assert_int_eq(fx.count, 0);
     ck_assert_int_eq(repl_admit_append(&core, 1), KE_NOT_LEADER_OR_FOLLOWER);
+}
+END_TEST
+
+START_TEST(replica_that_was_stopped_for_now_comes_back)
+{
+    lead(1, 1, 0, 0);
+    step((struct repl_event){.kind = REPL_EV_STOP, .stop = {false}});
+    ck_assert_int_eq(core.role, REPL_IDLE);
+    ck_assert_int_eq(repl_admit_append(&core, 1), KE_NOT_LEADER_OR_FOLLOWER);
+    lead(2, 1, 0, 0);
+    ck_assert_int_eq(repl_admit_append(&core, 1), KE_NONE);
+}
+END_TEST
+
+START_TEST(a_wait_outlives_an_epoch_only_while_we_lead_without_a_break)
+{
+    int16_t code;
+
+    become(1, 1, IDS(1, 2), IDS(1, 2), 1, 0, 0, 0, true);
+    step((struct repl_event){.kind = REPL_EV_EPOCH_WRITTEN, .epoch_written = {1}});
+    append(10);
+    become(1, 2, IDS(1, 2), IDS(1, 2), 1, 0, 0, 10, true);
+    ck_assert(!repl_is_replicated(&core, 1, 10, -1, &code)); /* elected: it goes on waiting */
+    step((struct repl_event){.kind = REPL_EV_EPOCH_WRITTEN, .epoch_written = {2}});
+    fetch(2, 10);
+    ck_assert(repl_is_replicated(&core, 1, 10, -1, &code));
+    ck_assert_int_eq(code, KE_NONE);
+    /* follower for a while: the record may be another one now */
+    follow(2, 3, 10, 10, true);
+    become(1, 4, IDS(1), IDS(1, 2), 1, 0, 10, 10, true);
+    step((struct repl_event){.kind = REPL_EV_EPOCH_WRITTEN, .epoch_written = {4}});
+    ck_assert(repl_is_replicated(&core, 1, 10, -1, &code));
+    ck_assert_int_eq(code, KE_NOT_LEADER_OR_FOLLOWER);
+    ck_assert(repl_is_replicated(&core, 4, 10, -1, &code));
+    ck_assert_int_eq(code, KE_NONE);
 }
 END_TEST
 
@@ -802,6 +837,8 @@ int main(void)
     tcase_add_test(l, new_leader_knows_nothing_of_its_followers);
     tcase_add_test(l, leader_that_becomes_follower_fails_its_waits);
     tcase_add_test(l, stopped_partition_takes_no_event);
+    tcase_add_test(l, replica_that_was_stopped_for_now_comes_back);
+    tcase_add_test(l, a_wait_outlives_an_epoch_only_while_we_lead_without_a_break);
     tcase_add_test(l, low_watermark_counts_live_replicas_only);
     suite_add_tcase(s, l);
     tcase_add_test(c, only_a_higher_leader_epoch_is_admitted);
