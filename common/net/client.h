@@ -66,7 +66,8 @@ typedef void (*client_done)(void *arg, enum err err, struct frame *frame, struct
 
 /* Sends a request: msg is struct kp_<Api>Request and is encoded before this returns. Sent when the
  * connection stands. timeout_ms from now, 0: none. UNSUPPORTED with text: version cannot carry msg;
- * nothing is sent. Requests of one turn of the loop leave in one write. */
+ * nothing is sent. CLOSED: it is
+ * ending (called from a done). Requests of one turn of the loop leave in one write. */
 NODISCARD enum err client_send(struct client *c, int16_t api_key, int16_t version, const void *msg,
                                int64_t timeout_ms, client_done done, void *arg,
                                struct errtext *why);

@@ -37,11 +37,9 @@ struct conn_range_ops {
 
 /* One frame and its answer; embedded in the server's request object. */
 struct exchange {
-    TAILQ_ENTRY(exchange) link; /* the connection's, in order */
-    struct conn *conn;          /* NULL once the connection is gone */
-    struct frame frame;         /* the exchange's until it ends */
-    bool may_overlap;
-    bool is_done;
+    struct conn *conn;  /* NULL once the connection is gone */
+    struct frame frame; /* the exchange's until it ends */
+    uint32_t seq;       /* conn's own: its place in the order */
 };
 
 /* Why a connection ended; for the log and metrics. */
@@ -56,11 +54,18 @@ enum conn_end {
 };
 const char *conn_end_text(enum conn_end e);
 
+/* Relaxed atomics: statistics only. */
+struct conn_stats {
+    _Atomic int64_t received_bytes, sent_bytes, cold_reads, memory_pauses;
+};
+
 /* Shared by the connections of a server; outlives them. */
 struct conn_server {
     size_t frame_max;         /* socket.request.max.bytes */
     int64_t idle_ms;          /* connections.max.idle.ms; <= 0: never */
-    int64_t memory_max_bytes; /* frames in memory over all connections: reading stops above it */
+    int64_t memory_max_bytes; /* received bytes in memory, over all connections: above it reading
+                                 pauses, and connections that need more than twice as much end */
+    struct conn_stats *stats; /* may be NULL */
     struct pool *pool;        /* reads in what is not in the page cache; NULL: sendfile blocks */
     const struct conn_range_ops *range_ops;
     /* May this frame start while earlier frames that may overlap are unanswered? head: its first 8
@@ -70,9 +75,9 @@ struct conn_server {
      */
     void (*on_frame)(struct conn *c, struct frame *f, bool may_overlap);
     /* The exchange's connection closed before it was answered; x->conn is NULL already. The owner
-     * ends it with conn_abandon when it pleases. */
+     * ends it (any of the replies, or conn_abandon) when it pleases. */
     void (*on_cancel)(struct exchange *x);
-    /* The connection ended: last call for it. */
+    /* The connection ended, and all its exchanges are cancelled: last call for it. */
     void (*on_close)(struct conn *c, enum conn_end why, int errnum);
 };
 
@@ -82,7 +87,9 @@ struct conn *conn_open(const struct conn_server *s, struct loop *l, int fd, stru
                        void *user);
 void *conn_user(const struct conn *c);
 struct loop *conn_loop(const struct conn *c);
-/* Closes at once; unanswered exchanges are cancelled. */
+/* The peer's certificate as transport_peer_subject; "" without one. */
+void conn_peer_subject(const struct conn *c, char *out, size_t out_size);
+/* Closes at once; unanswered exchanges are cancelled. From any callback. */
 void conn_close(struct conn *c);
 /* Closes as soon as all that was answered before is sent. */
 void conn_close_after_replies(struct conn *c);
@@ -93,7 +100,7 @@ void conn_begin(struct conn *c, struct exchange *x, struct frame *f, bool may_ov
  * Frees the exchange's frame; x may be freed by the caller right after. Without a connection
  * everything is released. */
 void conn_reply(struct exchange *x, struct buf *bytes, const struct conn_range *ranges,
-                const size_t *holes, size_t count);
+                const size_t *holes, size_t count, const struct conn_server *server);
 void conn_reply_none(struct exchange *x); /* no answer is sent; those behind it may go */
 /* After on_cancel (or without a connection): ends the exchange. */
 void conn_abandon(struct exchange *x);

@@ -2,6 +2,8 @@
 /* Blocks in power-of-two classes. A thread that is no loop frees; a loop keeps. */
 #include "common/net/frame.h"
 
+#include <stdlib.h>
+
 _Static_assert(sizeof(struct frame_block) == 24, "block sizes are classes minus this header");
 
 static _Thread_local struct frame_store *own_store;
@@ -46,6 +48,13 @@ static int32_t class_of(size_t total)
     return (int32_t)(64 - __builtin_clzll((unsigned long long)total - 1) - FRAME_BLOCK_MIN_LOG2);
 }
 
+/* Bytes of a block of that class with its header. */
+static size_t total_of(int32_t size_class, size_t cap)
+{
+    return size_class < 0 ? sizeof(struct frame_block) + cap
+                          : (size_t)1 << (size_class + FRAME_BLOCK_MIN_LOG2);
+}
+
 static struct frame_block *take_kept(int32_t size_class)
 {
     struct frame_store *s = own_store;
@@ -83,18 +92,40 @@ struct frame_block *frame_block_take(size_t cap)
     return b;
 }
 
+bool frame_block_is_kept(size_t cap)
+{
+    if (cap > SIZE_MAX / 4 || own_store == NULL)
+        return false;
+    int32_t size_class = class_of(sizeof(struct frame_block) + cap);
+    return size_class >= 0 && own_store->free[size_class] != NULL;
+}
+
 bool frame_block_grow(struct frame_block **b, size_t used, size_t cap)
 {
     struct frame_block *old = *b;
     struct frame_block *bigger;
 
-    ASSERT(used <= old->cap && used <= cap);
+    ASSERT(used <= old->cap && used <= cap && cap <= SIZE_MAX / 4);
     ASSERT(atomic_load_explicit(&old->refs, memory_order_relaxed) == 1);
-    bigger = frame_block_take(cap);
-    if (bigger == NULL)
-        return false;
-    memcpy(bigger->data, old->data, used);
-    frame_block_unref(b);
+    if (frame_block_is_kept(cap) || used < old->cap / 2) {
+        bigger = frame_block_take(cap);
+        if (bigger == NULL)
+            return false;
+        memcpy(bigger->data, old->data, used);
+        frame_block_unref(b);
+    } else { /* large ones are moved by the page table, not by copying */
+        int32_t size_class = class_of(sizeof *old + cap);
+        size_t total = total_of(size_class, cap);
+        count_use(-(int64_t)old->cap);
+        bigger = realloc(old, total);
+        if (bigger == NULL) {
+            count_use((int64_t)old->cap);
+            return false;
+        }
+        bigger->cap = total - sizeof *bigger;
+        bigger->size_class = size_class;
+        count_use((int64_t)bigger->cap);
+    }
     *b = bigger;
     return true;
 }

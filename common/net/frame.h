@@ -50,6 +50,8 @@ struct frame_block *frame_block_take(size_t cap);
 /* A larger block with the first used bytes of *b, which must have one reference and is replaced.
  * False: no memory, nothing changed. */
 NODISCARD bool frame_block_grow(struct frame_block **b, size_t used, size_t cap);
+/* Would frame_block_take(cap) be served from a free list? */
+bool frame_block_is_kept(size_t cap);
 struct frame_block *frame_block_ref(struct frame_block *b);
 void frame_block_unref(struct frame_block **b); /* any thread; NULL is fine */
 

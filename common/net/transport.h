@@ -45,6 +45,8 @@ enum io_status transport_shake(struct transport *t);
 /* Reads what is there. OK with *got < the room: the socket is drained. */
 enum io_status transport_readv(struct transport *t, const struct iovec *iov, int count,
                                size_t *got);
+/* Has TLS decrypted bytes that no socket event will tell of? */
+bool transport_has_buffered(const struct transport *t);
 /* more: other data follow at once, do not send a short packet. OK with *put < all: full, try later.
  */
 enum io_status transport_writev(struct transport *t, const struct iovec *iov, int count, bool more,
