@@ -60,6 +60,11 @@ void loop_post(struct loop *l, struct mail *m)
     mailbox_post(&l->mailbox, m);
 }
 
+struct mailbox *loop_mailbox(struct loop *l)
+{
+    return &l->mailbox;
+}
+
 int64_t loop_now_ms(const struct loop *l)
 {
     return l->now_ms;

@@ -23,6 +23,8 @@ struct loop *loop_current(void); /* NULL on a thread that is no loop */
 struct event_base *loop_base(struct loop *l);
 /* Any thread: m->deliver runs on the loop. */
 void loop_post(struct loop *l, struct mail *m);
+/* For those who deliver to a mailbox (coord, controller_request): it lives as long as the loop. */
+struct mailbox *loop_mailbox(struct loop *l);
 /* Any thread but the loop's own: runs run(arg) on the loop and waits until it has returned. For
  * start, stop and tests. */
 void loop_call(struct loop *l, void (*run)(void *arg), void *arg);
