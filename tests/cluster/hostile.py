@@ -13,26 +13,13 @@ import tempfile
 import threading
 import time
 
-GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "frames.txt"
 
 
 def golden_requests():
     """Captured request frames, without their size field."""
-    frames = []
-    for path in sorted(GOLDEN.rglob("*.hex")):
-        if "response" in path.name:
-            continue
-        for line in path.read_text().splitlines():
-            words = line.split("#")[0].split()
-            if not words:
-                continue
-            try:
-                frame = bytes.fromhex(words[-1])
-            except ValueError:
-                continue
-            if len(frame) >= 8:
-                frames.append(frame)
-    return frames
+    rows = (line.split() for line in GOLDEN.read_text().splitlines() if line.startswith("request "))
+    return [bytes.fromhex(row[3]) for row in rows]
 
 
 def header(key, version, body, correlation=1, client=b"hostile"):
