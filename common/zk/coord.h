@@ -36,6 +36,7 @@ struct coord_options {
     int64_t old_session_id; /* re-attach to this session first (0: none), with its password; has it
                                ended, a new one is made: compare coord_session_id() */
     uint8_t old_session_password[16];
+    int32_t waiting_max;      /* calls that may wait; 0: COORD_WAITING_MAX */
     const _Atomic bool *stop; /* NULL, or ends the waiting of coord_open and of the _wait forms */
 };
 enum {

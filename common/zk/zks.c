@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sessions with ZooKeeper, on libzookeeper_mt.
+ *
+ * Each handle is one session of the library. Its events (on a library thread) set is_connected and
+ * is_expired under the coord's lock. The service thread does what must not happen on a library
+ * thread: it makes handles (zookeeper_init2 resolves names and blocks) and closes expired ones
+ * (zookeeper_close joins the library's threads). A handle's struct stays; only its zh changes, and
+ * only after zookeeper_close has returned, so no event or completion of an old zh comes late.
+ *
+ * Expired main session: listeners hear EXPIRED at once; then, on the service thread, watches are
+ * forgotten, waiting writes end in CLOSED (they belonged to that session), all handles are closed
+ * (what is with the library comes back lost: reads wait again), and a new main session is made. An
+ * expired further handle loses watches only: their listeners are told of a change. */
+#include "common/base/clock.h"
+#include "common/base/slog.h"
+#include "common/zk/zks_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static struct zks_handle *handle_of(const void *context)
+{
+    struct zks_handle *h = (struct zks_handle *)(uintptr_t)context;
+
+    CHECK_OBJ(h, ZKS_HANDLE_MAGIC);
+    return h;
+}
+
+/* ---- events of the library */
+
+static void connected_locked(struct zks_handle *h, zhandle_t *zh, struct zks_call_list *failed)
+{
+    struct coord *c = h->coord;
+
+    h->is_connected = true;
+    if (h->index == 0) {
+        clientid_t now = *zoo_client_id(zh);
+        bool session_is_new = now.client_id != c->session.client_id;
+        c->session = now;
+        c->state = COORD_CONNECTED;
+        if (c->is_open)
+            zks_tell_state_locked(c, COORD_CONNECTED, session_is_new);
+        ASSERT(pthread_cond_broadcast(&c->wake) == 0);
+    }
+    zks_pump_locked(h, failed);
+}
+
+static void expired_locked(struct zks_handle *h)
+{
+    struct coord *c = h->coord;
+
+    h->is_connected = false;
+    h->is_expired = true;
+    if (h->index == 0) {
+        c->state = COORD_EXPIRED;
+        if (c->is_open)
+            zks_tell_state_locked(c, COORD_EXPIRED, false);
+    }
+    ASSERT(pthread_cond_broadcast(&c->wake) == 0);
+}
+
+static void disconnected_locked(struct zks_handle *h)
+{
+    struct coord *c = h->coord;
+
+    if (h->is_connected && h->index == 0) {
+        c->state = COORD_DISCONNECTED;
+        if (c->is_open)
+            zks_tell_state_locked(c, COORD_DISCONNECTED, false);
+    }
+    h->is_connected = false;
+}
+
+static void session_event(struct zks_handle *h, zhandle_t *zh, int state)
+{
+    struct coord *c = h->coord;
+    struct zks_call_list failed = TAILQ_HEAD_INITIALIZER(failed);
+
+    lock_take(&c->lock);
+    h->zh = zh; /* events may come before zookeeper_init2 has returned */
+    if (state == ZOO_CONNECTED_STATE)
+        connected_locked(h, zh, &failed);
+    else if (state == ZOO_EXPIRED_SESSION_STATE || state == ZOO_AUTH_FAILED_STATE)
+        expired_locked(h);
+    else
+        disconnected_locked(h);
+    lock_release(&c->lock);
+    zks_finish_all(&failed);
+    if (state == ZOO_CONNECTED_STATE)
+        SLOG(INFO, "zk", "session connected", KV_I("handle", h->index),
+             KV_S("server", zoo_get_current_server(zh)));
+    else if (state == ZOO_EXPIRED_SESSION_STATE || state == ZOO_AUTH_FAILED_STATE)
+        SLOG(WARN, "zk", "session expired", KV_I("handle", h->index));
+    else
+        SLOG(WARN, "zk", "session disconnected", KV_I("handle", h->index));
+}
+
+static void event_cb(zhandle_t *zh, int type, int state, const char *path, void *context)
+{
+    struct zks_handle *h = handle_of(context);
+
+    if (type == ZOO_SESSION_EVENT)
+        session_event(h, zh, state);
+    else
+        zks_watch_fired(h, type, path);
+}
+
+/* ---- the service thread */
+
+/* Makes the library's handle. Called and returns with the lock held; gives it back meanwhile. */
+static void open_handle(struct coord *c, struct zks_handle *h)
+{
+    clientid_t old = h->index == 0 ? c->old_session : (clientid_t){0};
+
+    memset(&c->old_session, 0, sizeof c->old_session); /* tried once */
+    lock_release(&c->lock);
+    zhandle_t *zh =
+        zookeeper_init2(c->connect, event_cb, (int)c->session_timeout_ms,
+                        old.client_id == 0 ? NULL : &old, h, ZOO_NO_LOG_CLIENTENV, zks_log_line);
+    if (zh != NULL)
+        (void)zoo_set_servers_resolution_delay(zh, ZKS_RESOLUTION_DELAY_MS);
+    else
+        SLOG_EVERY(ZKS_SAY_SO_MS, WARN, "zk", "cannot make a client, trying again", KV_ERRNO(),
+                   KV_S("connect", c->connect));
+    lock_take(&c->lock);
+    if (zh != NULL) {
+        ASSERT(h->zh == NULL || h->zh == zh);
+        h->zh = zh;
+    } else {
+        if (old.client_id != 0 && h->index == 0)
+            c->old_session = old;
+        h->open_at_ms = clock_mono_ms() + ZKS_REOPEN_DELAY_MS;
+    }
+}
+
+/* Closes the library's handle. As above. All its calls have come back afterwards: zookeeper_close
+ * forgets completions that have not run, so we give them some time, and then end them ourselves. */
+static void close_handle(struct coord *c, struct zks_handle *h)
+{
+    int64_t deadline_us = clock_mono_us() + ZKS_DRAIN_MS * 1000;
+    zhandle_t *zh = h->zh;
+
+    h->is_draining = true;
+    while (h->in_flight > 0 && lock_wait(&c->lock, &c->wake, deadline_us))
+        continue;
+    lock_release(&c->lock);
+    if (zh != NULL)
+        (void)zookeeper_close(zh); /* its result is about the goodbye only */
+    zks_forgotten(h);
+    lock_take(&c->lock);
+    ASSERT(h->in_flight == 0);
+    h->is_connected = h->is_expired = h->is_draining = false;
+    h->zh = NULL;
+    h->open_at_ms = 0;
+}
+
+/* Takes out the waiting calls of h: writes to ended, reads to again. */
+static void take_waiting_locked(struct zks_handle *h, struct zks_call_list *ended,
+                                struct zks_call_list *again)
+{
+    struct zks_call *call;
+
+    while ((call = TAILQ_FIRST(&h->waiting)) != NULL) {
+        zks_unwait_locked(call);
+        if (call->watch)
+            zks_watch_end_locked(h->coord, call, false);
+        TAILQ_INSERT_TAIL(call->kind == ZKS_MULTI ? ended : again, call, link);
+    }
+}
+
+static void wait_all_again_locked(struct coord *c, struct zks_call_list *calls,
+                                  struct zks_call_list *failed)
+{
+    struct zks_call *call;
+
+    while ((call = TAILQ_FIRST(calls)) != NULL) {
+        TAILQ_REMOVE(calls, call, link);
+        zks_wait_again_locked(c, call, failed);
+    }
+}
+
+/* Of an expired handle (all, if it is the main one). Called and returns with the lock held. */
+static void renew(struct coord *c, struct zks_handle *expired)
+{
+    struct zks_call_list ended = TAILQ_HEAD_INITIALIZER(ended);
+    struct zks_call_list again = TAILQ_HEAD_INITIALIZER(again);
+    struct zks_call *call;
+    bool is_main = expired->index == 0;
+
+    for (int i = is_main ? 0 : expired->index;
+         i <= (is_main ? ZKS_HANDLES_MAX - 1 : expired->index); i++) {
+        struct zks_handle *h = &c->handles[i];
+        if (!h->is_wanted && h->zh == NULL)
+            continue;
+        h->is_wanted = h->index == 0; /* a further one is wanted again by the next read */
+        take_waiting_locked(h, &ended, &again);
+        zks_watch_forget_locked(h, !is_main);
+        close_handle(c, h);
+    }
+    TAILQ_FOREACH (call, &ended, link) {
+        zks_call_fail(call, ERR_CLOSED);
+    }
+    wait_all_again_locked(c, &again, &ended);
+    lock_release(&c->lock);
+    zks_finish_all(&ended);
+    lock_take(&c->lock);
+}
+
+/* One piece of work, if there is any; next_ms: when to look again (-1: when woken). */
+static bool service_step(struct coord *c, int64_t *next_ms)
+{
+    int64_t now = clock_mono_ms();
+
+    *next_ms = -1;
+    for (int i = 0; i < ZKS_HANDLES_MAX; i++) {
+        struct zks_handle *h = &c->handles[i];
+        if (h->is_expired) {
+            renew(c, h);
+            return true;
+        }
+        if (!h->is_wanted || h->zh != NULL)
+            continue;
+        if (h->open_at_ms <= now) {
+            open_handle(c, h);
+            return true;
+        }
+        *next_ms = *next_ms < 0 ? h->open_at_ms : i64_min(*next_ms, h->open_at_ms);
+    }
+    return false;
+}
+
+static void *service_main(void *arg)
+{
+    struct coord *c = arg;
+    int64_t next_ms;
+
+    (void)pthread_setname_np(pthread_self(), "zk-service");
+    lock_take(&c->lock);
+    while (!c->is_closing)
+        if (!service_step(c, &next_ms))
+            (void)lock_wait(&c->lock, &c->wake, next_ms < 0 ? -1 : next_ms * 1000);
+    lock_release(&c->lock);
+    return NULL;
+}
+
+/* ---- open and close */
+
+static struct coord *coord_new(const struct coord_options *o, const char *connect)
+{
+    struct coord *c = xcalloc(1, sizeof *c);
+
+    lock_init(&c->lock, LOCK_COORD);
+    lock_cond_init(&c->wake);
+    c->connect = xstrdup(connect);
+    c->session_timeout_ms = o->session_timeout_ms;
+    c->connection_timeout_ms = o->connection_timeout_ms;
+    c->waiting_max = o->waiting_max == 0 ? COORD_WAITING_MAX : o->waiting_max;
+    c->stop = o->stop;
+    c->old_session.client_id = o->old_session_id;
+    memcpy(c->old_session.passwd, o->old_session_password, sizeof c->old_session.passwd);
+    c->state = COORD_DISCONNECTED;
+    for (int i = 0; i < ZKS_HANDLES_MAX; i++) {
+        c->handles[i].magic = ZKS_HANDLE_MAGIC;
+        c->handles[i].coord = c;
+        c->handles[i].index = i;
+        TAILQ_INIT(&c->handles[i].waiting);
+        TAILQ_INIT(&c->handles[i].sent);
+    }
+    LIST_INIT(&c->listeners);
+    if (o->mailbox != NULL) {
+        struct zks_listener *l = zks_listener_new(o->mailbox, o->arg);
+        l->on_state = o->on_state;
+        LIST_INSERT_HEAD(&c->listeners, l, link);
+    }
+    c->handles[0].is_wanted = true;
+    return c;
+}
+
+static void say_waiting(const struct coord *c, int64_t since_ms, int64_t *said_ms)
+{
+    int64_t now = clock_mono_ms();
+    char last[256];
+
+    if (now - *said_ms < ZKS_SAY_SO_MS)
+        return;
+    *said_ms = now;
+    zks_log_last(last, sizeof last);
+    SLOG(INFO, "zk", "waiting for zookeeper", KV_S("connect", c->connect),
+         KV_I("waited_ms", now - since_ms), KV_S("last_error", last));
+}
+
+static bool is_stopping(const struct coord *c)
+{
+    return c->stop != NULL && atomic_load(c->stop);
+}
+
+static enum err wait_connected(struct coord *c, struct errtext *why)
+{
+    int64_t since_ms = clock_mono_ms(), said_ms = since_ms;
+    char last[256];
+    enum err rc = ERR_OK;
+
+    lock_take(&c->lock);
+    while (c->state != COORD_CONNECTED && rc == ERR_OK) {
+        int64_t now = clock_mono_ms();
+        (void)lock_wait(&c->lock, &c->wake, (now + ZKS_POLL_STOP_MS) * 1000);
+        if (c->state == COORD_CONNECTED)
+            break;
+        if (is_stopping(c))
+            rc = ERR_CLOSED;
+        else if (c->connection_timeout_ms >= 0 && now - since_ms >= c->connection_timeout_ms)
+            rc = ERR_UNREACHABLE;
+        say_waiting(c, since_ms, &said_ms);
+    }
+    c->is_open = rc == ERR_OK;
+    lock_release(&c->lock);
+    if (rc == ERR_CLOSED)
+        errtext_set(why, "stopped while waiting for ZooKeeper at %s", c->connect);
+    if (rc == ERR_UNREACHABLE) {
+        zks_log_last(last, sizeof last);
+        errtext_set(why, "ZooKeeper at %s did not answer within %" PRId64 " ms%s%s", c->connect,
+                    c->connection_timeout_ms, last[0] == 0 ? "" : ": ", last);
+    }
+    return rc;
+}
+
+static enum err open_connect(const struct coord_options *o, const char *connect, struct coord **out,
+                             struct errtext *why)
+{
+    struct coord *c = coord_new(o, connect);
+
+    *out = NULL;
+    zks_log_setup();
+    zks_log_forget();
+    ASSERT(pthread_create(&c->service, NULL, service_main, c) == 0);
+    enum err rc = wait_connected(c, why);
+    if (rc == ERR_OK)
+        *out = c;
+    else
+        coord_close(&c);
+    return rc;
+}
+
+/* With a short session at the top: makes the chroot if it is missing. */
+static enum err make_chroot(const struct coord_options *o, struct errtext *why)
+{
+    const char *chroot = strchr(o->connect, '/');
+    struct coord_options top = *o;
+    struct coord *c = NULL;
+    char *hosts;
+    enum err rc;
+
+    if (chroot == NULL || chroot[1] == 0)
+        return ERR_OK;
+    hosts = xstrndup(o->connect, (size_t)(chroot - o->connect));
+    top.mailbox = NULL;
+    top.old_session_id = 0;
+    rc = open_connect(&top, hosts, &c, why);
+    if (rc != ERR_OK)
+        goto out;
+    rc = coord_exists_wait(c, chroot, NULL);
+    if (rc == ERR_NOT_FOUND)
+        rc = coord_create_recursive_wait(c, chroot, BYTES_NULL);
+    if (rc == ERR_EXISTS)
+        rc = ERR_OK;
+    if (rc != ERR_OK)
+        errtext_set(why, "cannot make the chroot %s: %s", chroot, err_text(rc));
+out:
+    coord_close(&c);
+    mem_free(hosts);
+    return rc;
+}
+
+enum err coord_open(const struct coord_options *o, struct coord **out, struct errtext *why)
+{
+    *out = NULL;
+    enum err rc = coord_check_connect(o->connect, why);
+    if (rc == ERR_OK && (o->session_timeout_ms < 1 || o->session_timeout_ms > INT32_MAX)) {
+        errtext_set(why, "a session timeout of %" PRId64 " ms is not possible",
+                    o->session_timeout_ms);
+        rc = ERR_INVALID;
+    }
+    if (rc == ERR_OK)
+        rc = make_chroot(o, why);
+    if (rc == ERR_OK)
+        rc = open_connect(o, o->connect, out, why);
+    return rc;
+}
+
+void coord_close(struct coord **cp)
+{
+    struct coord *c = *cp;
+    struct zks_call_list ended = TAILQ_HEAD_INITIALIZER(ended);
+    struct zks_call_list reads = TAILQ_HEAD_INITIALIZER(reads);
+    struct zks_call *call;
+
+    *cp = NULL;
+    if (c == NULL)
+        return;
+    lock_take(&c->lock);
+    c->is_closing = true; /* from here on calls end in CLOSED at once and lost reads too */
+    ASSERT(pthread_cond_broadcast(&c->wake) == 0);
+    lock_release(&c->lock);
+    ASSERT(pthread_join(c->service, NULL) == 0);
+    zks_listeners_close(c);
+
+    lock_take(&c->lock);
+    for (int i = ZKS_HANDLES_MAX - 1; i >= 0; i--) /* the main session last */
+        close_handle(c, &c->handles[i]);
+    for (int i = 0; i < ZKS_HANDLES_MAX; i++) {
+        take_waiting_locked(&c->handles[i], &ended, &reads);
+        zks_watch_forget_locked(&c->handles[i], false);
+    }
+    TAILQ_CONCAT(&ended, &reads, link);
+    TAILQ_FOREACH (call, &ended, link) {
+        zks_call_fail(call, ERR_CLOSED);
+    }
+    c->state = COORD_CLOSED;
+    lock_release(&c->lock);
+    zks_finish_all(&ended);
+
+    ASSERT(c->watched == NULL && c->waiting_count == 0);
+    ASSERT(pthread_cond_destroy(&c->wake) == 0);
+    lock_fini(&c->lock);
+    mem_free(c->connect);
+    mem_free(c);
+}
+
+int64_t coord_session_id(const struct coord *c)
+{
+    struct coord *rw = (struct coord *)(uintptr_t)c;
+
+    lock_take(&rw->lock);
+    int64_t id = c->session.client_id;
+    lock_release(&rw->lock);
+    return id;
+}
+
+void coord_session_password(const struct coord *c, uint8_t out[16])
+{
+    struct coord *rw = (struct coord *)(uintptr_t)c;
+
+    lock_take(&rw->lock);
+    memcpy(out, c->session.passwd, sizeof c->session.passwd);
+    lock_release(&rw->lock);
+}
+
+enum coord_state coord_state_now(const struct coord *c)
+{
+    struct coord *rw = (struct coord *)(uintptr_t)c;
+
+    lock_take(&rw->lock);
+    enum coord_state s = c->state;
+    lock_release(&rw->lock);
+    return s;
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* zks_internal - what the files of the ZooKeeper implementation of coord share; see README.md.
+ * zks.c: sessions. zks_call.c: calls. zks_watch.c: watched paths and who hears of them. zks_tree.c:
+ * recursive create and delete. zks_wait.c: blocking forms. zks_log.c: the library's log lines. */
+#ifndef COMMON_ZK_ZKS_INTERNAL_H
+#define COMMON_ZK_ZKS_INTERNAL_H
+
+#include "common/base/lock.h"
+#include "common/zk/coord.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <zookeeper/zookeeper.h>
+
+enum {
+    ZKS_HANDLES_MAX = 64,
+    ZKS_WATCHED_BYTES_MAX = 512 << 10, /* of one handle: all go in one packet after a reconnect */
+    ZKS_WINDOW_CALLS =
+        1000, /* calls with the library at a time: what one lost connection can lose */
+    ZKS_WINDOW_BYTES = 8 << 20,
+    ZKS_WAITING_BYTES_MAX = 256 << 20,
+    ZKS_REPEATS_MAX = 1000, /* of one read */
+    ZKS_RESOLUTION_DELAY_MS = 1000,
+    ZKS_REOPEN_DELAY_MS = 1000,
+    ZKS_SAY_SO_MS = 5000,
+    ZKS_POLL_STOP_MS = 100,
+    ZKS_DRAIN_MS = 2000,
+    ZKS_TREE_DEPTH_MAX = 64,
+};
+
+enum zks_kind { ZKS_GET, ZKS_EXISTS, ZKS_CHILDREN, ZKS_MULTI };
+/* Which of its watches a path has. */
+enum { ZKS_WATCH_DATA = 1, ZKS_WATCH_CHILDREN = 2 };
+
+#define ZKS_CALL_MAGIC 0x7a6b6331u
+
+/* One call, from its making to the end of its done(). The caller's strings are copied into it. */
+struct zks_call {
+    unsigned magic;
+    struct mail mail; /* to the caller's mailbox, at the end */
+    struct coord *coord;
+    struct zks_handle *handle;
+    uint64_t seq;               /* order of calls; repeated reads keep theirs */
+    TAILQ_ENTRY(zks_call) link; /* waiting, or failed */
+    enum zks_kind kind;
+    bool is_waiting;
+    bool watch, watch_is_new; /* watch_is_new: it was this call that counted the path */
+    int repeats;
+    size_t bytes;
+    struct mailbox *to; /* NULL: done runs on the completing thread (internal steps, _wait forms) */
+    coord_done done;
+    void *arg;
+    const void *group; /* the waiter that may cancel it; only compared */
+    char *path;        /* of a multi: the first operation's */
+    zoo_op_t *ops;     /* of a multi, with what they point to, in blob */
+    char *blob;
+    zoo_op_result_t *results;
+    struct Stat *stats;
+    struct coord_result result; /* its arrays are ours */
+    char *created;              /* buffer for the path of the first create */
+};
+TAILQ_HEAD(zks_call_list, zks_call);
+
+#define ZKS_HANDLE_MAGIC 0x7a6b6832u
+
+/* One session. Handle 0 is the coord's own; further ones only read with watches. Fields are guarded
+ * by the coord's lock; the object lives as long as the coord. */
+struct zks_handle {
+    unsigned magic;
+    struct coord *coord;
+    int index;
+    zhandle_t *zh;  /* NULL: none at the moment */
+    bool is_wanted; /* the service thread opens it */
+    bool is_connected, is_expired;
+    bool is_draining;   /* being closed: nothing more goes to the library */
+    int64_t open_at_ms; /* not before */
+    int32_t in_flight;
+    size_t in_flight_bytes;
+    size_t watched_bytes;
+    struct zks_call_list waiting; /* by rising seq */
+    struct zks_call_list sent;    /* with the library; it may forget them when it is closed */
+};
+
+/* Somebody who hears of state changes or of changed nodes. Counted: the coord holds one, each mail
+ * under way holds one. */
+struct zks_listener {
+    _Atomic int refs;
+    _Atomic bool is_closed; /* no call begins after it is set */
+    LIST_ENTRY(zks_listener) link;
+    char *prefix; /* NULL: state changes */
+    struct mailbox *to;
+    void (*on_change)(void *arg, enum coord_change kind, const char *path);
+    void (*on_state)(void *arg, enum coord_state s, bool session_is_new);
+    void *arg;
+};
+
+struct zks_watched; /* one watched path, in zks_watch.c */
+
+struct coord {
+    struct lock lock;
+    pthread_cond_t wake; /* the service thread, and coord_open */
+    pthread_t service;
+    char *connect; /* with chroot */
+    int64_t session_timeout_ms, connection_timeout_ms;
+    int32_t waiting_max;
+    const _Atomic bool *stop; /* may be NULL */
+    clientid_t old_session;   /* id 0: none; used by the first handle only */
+    /* guarded by lock */
+    enum coord_state state;
+    bool is_open;    /* coord_open has returned or is about to: state changes are told */
+    bool is_closing; /* no call is taken any more */
+    clientid_t session;
+    uint64_t next_seq;
+    int32_t waiting_count;
+    size_t waiting_bytes;
+    struct zks_handle handles[ZKS_HANDLES_MAX];
+    struct zks_watched *watched; /* uthash by path */
+    LIST_HEAD(, zks_listener) listeners;
+};
+
+/* Functions with _locked want the coord's lock held, and assert it. */
+
+/* ---- zks_call.c */
+NODISCARD bool zks_path_is_valid(const char *path);
+enum err zks_err(int zoo_rc);
+/* Takes the call. done runs on this thread only if to is NULL and the call fails at once. */
+void zks_submit(struct coord *c, struct zks_call *call);
+struct zks_call *zks_call_read(enum zks_kind kind, const char *path, bool watch, struct mailbox *to,
+                               coord_done done, void *arg);
+/* ops may have been refused: then the call carries the error and submit finishes it. */
+struct zks_call *zks_call_multi(const struct coord_op *ops, int32_t count, struct mailbox *to,
+                                coord_done done, void *arg);
+/* Gives as many waiting calls to the library as may be; those that fail at once go to failed. */
+void zks_pump_locked(struct zks_handle *h, struct zks_call_list *failed);
+/* Sets the error of the call and of each of its operations. */
+void zks_call_fail(struct zks_call *call, enum err e);
+/* Ends the calls that the library forgot when it was closed, or has them wait again. */
+void zks_forgotten(struct zks_handle *h);
+/* Takes a call out of its waiting list. */
+void zks_unwait_locked(struct zks_call *call);
+/* Puts a read back in its place; picks the handle anew. */
+void zks_wait_again_locked(struct coord *c, struct zks_call *call, struct zks_call_list *failed);
+/* Ends all calls of the list; no lock held. */
+void zks_finish_all(struct zks_call_list *calls);
+/* Ends the calls of that group that still wait with UNREACHABLE. */
+void zks_cancel_waiting(struct coord *c, const void *group);
+/* Ends a call that was never made to the library with this error. */
+void zks_answer(const char *path, enum err e, struct mailbox *to, coord_done done, void *arg);
+
+/* ---- zks_watch.c */
+/* The handle for a read with a watch; NULL: the limit is reached. */
+struct zks_handle *zks_watch_begin_locked(struct coord *c, struct zks_call *call);
+/* The read has ended for good; is_armed: the server has the watch. */
+void zks_watch_end_locked(struct coord *c, struct zks_call *call, bool is_armed);
+/* An event of the library. */
+void zks_watch_fired(struct zks_handle *h, int zoo_event, const char *path);
+/* All watches of this handle are gone: forget them; with tell, their listeners hear of a change. */
+void zks_watch_forget_locked(struct zks_handle *h, bool tell);
+void zks_listeners_close(struct coord *c);
+struct zks_listener *zks_listener_new(struct mailbox *to, void *arg);
+void zks_tell_state_locked(struct coord *c, enum coord_state s, bool session_is_new);
+
+/* ---- zks_tree.c: to NULL: done runs on the completing thread, and arg is the group of all steps
+ */
+void zks_create_recursive(struct coord *c, const char *path, struct bytes data, struct mailbox *to,
+                          coord_done done, void *arg);
+void zks_delete_recursive(struct coord *c, const char *path, struct mailbox *to, coord_done done,
+                          void *arg);
+
+/* ---- zks_log.c */
+void zks_log_setup(void);
+void zks_log_line(const char *line); /* the library's callback */
+/* The library's last complaint; "" when there was none. */
+void zks_log_last(char *out, size_t size);
+void zks_log_forget(void);
+
+#endif
