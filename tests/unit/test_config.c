@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Properties files, the option tables, what several options say together, topic configs. */
+#include "broker/config.h"
+#include "broker/topic_config.h"
+#include "common/base/slog.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- properties */
+
+static const struct {
+    const char *text, *key, *value;
+} good[] = {
+    {"a=b", "a", "b"},
+    {"a = b ", "a", "b "},
+    {"  a:b\n", "a", "b"},
+    {"a b", "a", "b"},
+    {"a", "a", ""},
+    {"a=\n", "a", ""},
+    {"# c\n! d\n\n\r\n \t\na=b", "a", "b"},
+    {"a=b\\\n   c", "a", "bc"},
+    {"a=b\\\r\n\tc\nd=e", "d", "e"},
+    {"a=b\\\\\nd=e", "a", "b\\"},
+    {"a\\=b=c", "a=b", "c"},
+    {"a\\ b=c\\td\\n\\q", "a b", "c\td\nq"},
+    {"a=\\u00e4\\u20AC", "a", "\xc3\xa4\xe2\x82\xac"},
+    {"a=b=c:d", "a", "b=c:d"},
+    {"a=1\ra=2", "a", "2"},
+    {"a=x#y", "a", "x#y"},
+    {"a=b\\", "a", "b"},
+};
+
+START_TEST(a_properties_file_is_read_as_java_does)
+{
+    struct props p = {0};
+    struct errtext why;
+
+    ck_assert_int_eq(props_parse(&p, str_of(good[_i].text), &why), ERR_OK);
+    const struct prop *q = props_find(&p, good[_i].key);
+    ck_assert_ptr_nonnull(q);
+    ck_assert_str_eq(q->value, good[_i].value);
+    props_fini(&p);
+}
+END_TEST
+
+static const struct {
+    const char *text, *why;
+} bad[] = {{"a=b\nc=\\u00g0", "line 2: a bad \\u escape"},
+           {"\n\n=x", "line 3: no key before the separator"},
+           {"a=\\u12", "line 1: a bad \\u escape"},
+           {"a=\\u0000", "line 1: a bad \\u escape"}};
+
+START_TEST(a_fault_names_the_line)
+{
+    struct props p = {0};
+    struct errtext why;
+
+    ck_assert_int_eq(props_parse(&p, str_of(bad[_i].text), &why), ERR_INVALID);
+    ck_assert_str_eq(why.text, bad[_i].why);
+    props_fini(&p);
+}
+END_TEST
+
+START_TEST(any_bytes_are_parsed_without_harm)
+{
+    srand(3);
+    for (int round = 0; round < 3000; round++) {
+        char text[40];
+        struct props p = {0};
+        struct errtext why;
+        int n = rand() % 40;
+        for (int i = 0; i < n; i++)
+            text[i] = "a=: \\\n\r#u0\t!x"[rand() % 13];
+        char *copy = malloc((size_t)n + 1);
+        memcpy(copy, text, (size_t)n);
+        enum err rc = props_parse(&p, (struct str){copy, n}, &why);
+        ck_assert(rc == ERR_OK || rc == ERR_INVALID);
+        free(copy);
+        props_fini(&p);
+    }
+}
+END_TEST
+
+/* ---- options */
+
+START_TEST(every_default_is_allowed_and_every_name_is_there_once)
+{
+    struct config *c = config_new();
+
+    for (size_t i = 0; i < config_options.count; i++) {
+        const struct option *o = &config_options.rows[i];
+        ck_assert_ptr_eq(optab_find(&config_options, str_of(o->name)), o);
+        ck_assert_msg(o->help[0] != 0 && o->help[strlen(o->help) - 1] != '.', "%s", o->name);
+    }
+    for (size_t i = 0; i < topic_option_count; i++) {
+        ck_assert_ptr_eq(topic_option_find(str_of(topic_options[i].option.name)),
+                         &topic_options[i]);
+        for (int k = 0; k < 4 && topic_options[i].synonyms[k] != NULL; k++)
+            ck_assert_ptr_nonnull(
+                optab_find(&config_options, str_of(topic_options[i].synonyms[k])));
+    }
+    ck_assert_int_eq(c->num_network_threads, 3);
+    ck_assert_int_eq(c->log_segment_bytes, 1073741824);
+    ck_assert_str_eq(c->compression_type, "producer");
+    ck_assert_int_eq(c->listener_security_protocol_map.count, 4);
+    config_free(&c);
+}
+END_TEST
+
+static const struct {
+    const char *name, *value, *why; /* why NULL: allowed */
+} values[] = {
+    {"num.network.threads", " 4 ", NULL},
+    {"num.network.threads", "0",
+     "num.network.threads=0 is not allowed: it must be a whole number from 1 to 256"},
+    {"num.network.threads", "4x", ""},
+    {"num.network.threads", "", ""},
+    {"num.network.threads", "99999999999999999999", ""},
+    {"auto.create.topics.enable", "TRUE", NULL},
+    {"auto.create.topics.enable", "yes",
+     "auto.create.topics.enable=yes is not allowed: it must be true or false"},
+    {"compression.type", "lz4", NULL},
+    {"compression.type", "brotli", ""},
+    {"log.cleanup.policy", "compact, delete", NULL},
+    {"log.cleanup.policy", "compact,shred", ""},
+    {"log.cleaner.min.cleanable.ratio", "0.25", NULL},
+    {"log.cleaner.min.cleanable.ratio", "1.5",
+     "log.cleaner.min.cleanable.ratio=1.5 is not allowed: it must be a number from 0 to 1"},
+    {"log.cleaner.min.cleanable.ratio", "nan", ""},
+    {"log.retention.ms", "-1", NULL},
+    {"log.retention.ms", "-2", ""},
+};
+
+START_TEST(a_bad_value_says_what_is_allowed)
+{
+    struct config *c = config_new();
+    struct errtext why;
+    enum err rc = config_set(c, values[_i].name, values[_i].value, CONFIG_SOURCE_STATIC, &why);
+
+    ck_assert_int_eq(rc, values[_i].why == NULL ? ERR_OK : ERR_INVALID);
+    if (values[_i].why != NULL && values[_i].why[0] != 0)
+        ck_assert_str_eq(why.text, values[_i].why);
+    config_free(&c);
+}
+END_TEST
+
+START_TEST(an_unknown_option_has_a_nearest_name)
+{
+    ck_assert_str_eq(optab_nearest(&config_options, "zookeper.conect")->name, "zookeeper.connect");
+    ck_assert_str_eq(optab_nearest(&config_options, "log.retention.hour")->name,
+                     "log.retention.hours");
+    ck_assert_ptr_null(optab_nearest(&config_options, "com.example.plugin.colour"));
+}
+END_TEST
+
+static struct config *made(const char *text, enum err expected, struct errtext *why)
+{
+    struct props p = {0};
+    struct config *c = config_new();
+
+    ck_assert_int_eq(props_parse(&p, str_of(text), why), ERR_OK);
+    enum err rc = config_set_all(c, &p, CONFIG_SOURCE_STATIC, why);
+    if (rc == ERR_OK)
+        rc = config_finish(c, why);
+    ck_assert_int_eq(rc, expected);
+    props_fini(&p);
+    return c;
+}
+
+START_TEST(retention_and_roll_take_the_finest_unit_that_is_given)
+{
+    static const struct {
+        const char *text;
+        int64_t retention_ms, roll_ms;
+    } t[] = {{"", 604800000, 604800000},
+             {"log.retention.hours=2", 7200000, 604800000},
+             {"log.retention.hours=2\nlog.retention.minutes=5", 300000, 604800000},
+             {"log.retention.minutes=5\nlog.retention.ms=7\nlog.roll.hours=1", 7, 3600000},
+             {"log.retention.hours=-1\nlog.roll.ms=9", -1, 9},
+             {"log.retention.ms=-1", -1, 604800000}};
+    struct errtext why;
+    char text[256];
+
+    (void)snprintf(text, sizeof text, "zookeeper.connect=z\n%s", t[_i].text);
+    struct config *c = made(text, ERR_OK, &why);
+    ck_assert_int_eq(c->log_retention_ms, t[_i].retention_ms);
+    ck_assert_int_eq(c->log_roll_ms, t[_i].roll_ms);
+    struct log_config lc;
+    ck_assert_int_eq(topic_config_make(c, NULL, 0, &lc, &why), ERR_OK);
+    ck_assert_int_eq(lc.retention_ms, t[_i].retention_ms);
+    ck_assert_int_eq(lc.segment_ms, t[_i].roll_ms);
+    config_free(&c);
+}
+END_TEST
+
+START_TEST(options_that_contradict_each_other_stop_the_start)
+{
+    static const char *const t[] = {"",
+                                    "zookeeper.connect=z\nlog.retention.ms=0",
+                                    "zookeeper.connect=z\nbroker.id=5000",
+                                    "zookeeper.connect=z\nprocess.roles=broker",
+                                    "zookeeper.connect=z\nreplica.fetch.wait.max.ms=40000",
+                                    "zookeeper.connect=z\nzookeeper.ssl.client.enable=true"};
+    struct errtext why = {""};
+    struct config *c = made(t[_i], ERR_INVALID, &why);
+
+    ck_assert_str_ne(why.text, "");
+    config_free(&c);
+}
+END_TEST
+
+START_TEST(old_names_become_listeners)
+{
+    struct errtext why;
+    struct config *c =
+        made("zookeeper.connect=z\nport=9099\nhost.name=h\nadvertised.host.name=x", ERR_OK, &why);
+
+    ck_assert_int_eq(c->listeners.count, 1);
+    ck_assert_str_eq(c->listeners.items[0], "PLAINTEXT://h:9099");
+    ck_assert_str_eq(c->advertised_listeners.items[0], "PLAINTEXT://x:9099");
+    ck_assert_str_eq(c->log_dirs.items[0], "/tmp/kafka-logs");
+    config_free(&c);
+}
+END_TEST
+
+START_TEST(dynamic_options_come_over_static_ones_and_say_where_they_are_from)
+{
+    struct errtext why;
+    struct config *base =
+        made("zookeeper.connect=z\nlog.segment.bytes=1000\nmessage.max.bytes=77", ERR_OK, &why);
+    struct props cluster = {0}, own = {0};
+
+    props_set(&cluster, "log.segment.bytes", "2000", 0);
+    props_set(&cluster, "log.index.interval.bytes", "10", 0);
+    props_set(&own, "log.segment.bytes", "3000", 0);
+    props_set(&own, "num.network.threads", "9", 0);
+    props_set(&own, "log.roll.ms", "nonsense", 0);
+    struct config *c = config_with_dynamic(base, &cluster, &own);
+    ck_assert_int_eq(c->log_segment_bytes, 3000);
+    ck_assert_int_eq(c->log_index_interval_bytes, 10);
+    ck_assert_int_eq(c->message_max_bytes, 77);
+    ck_assert_int_eq(c->num_network_threads, 3);
+    const struct option *o = optab_find(&config_options, STR_LIT("log.segment.bytes"));
+    ck_assert_int_eq(config_source_of(c, o), CONFIG_SOURCE_DYNAMIC_BROKER);
+    ck_assert_str_eq(config_text(c, o), "3000");
+    props_fini(&cluster);
+    props_fini(&own);
+    config_free(&c);
+    config_free(&base);
+}
+END_TEST
+
+/* ---- topics */
+
+START_TEST(overrides_come_over_the_brokers_values)
+{
+    struct errtext why;
+    struct config *c = made(
+        "zookeeper.connect=z\nlog.segment.bytes=1000\nlog.cleanup.policy=compact", ERR_OK, &why);
+    const struct topic_override o[] = {{"retention.ms", "5"},
+                                       {"cleanup.policy", "compact,delete"},
+                                       {"compression.type", "zstd"},
+                                       {"message.timestamp.type", "LogAppendTime"}};
+    struct log_config lc;
+
+    ck_assert_int_eq(topic_config_make(c, o, 4, &lc, &why), ERR_OK);
+    ck_assert_int_eq(lc.segment_bytes, 1000);
+    ck_assert_int_eq(lc.retention_ms, 5);
+    ck_assert(lc.is_compact && lc.is_delete && lc.is_log_append_time);
+    ck_assert_int_eq(lc.compression_type, 4);
+    ck_assert_int_eq(lc.max_message_bytes, 1048588);
+    ck_assert_int_eq(lc.flush_ms, INT64_MAX);
+    ck_assert_int_eq(topic_config_make(c, NULL, 0, &lc, &why), ERR_OK);
+    ck_assert(lc.is_compact && !lc.is_delete && lc.compression_type == -1);
+
+    enum config_source source;
+    const char *synonym;
+    ck_assert_str_eq(
+        topic_config_default(c, topic_option_find(STR_LIT("segment.bytes")), &source, &synonym),
+        "1000");
+    ck_assert_int_eq(source, CONFIG_SOURCE_STATIC);
+    ck_assert_str_eq(synonym, "log.segment.bytes");
+    ck_assert_str_eq(
+        topic_config_default(c, topic_option_find(STR_LIT("retention.ms")), &source, &synonym),
+        "604800000");
+    ck_assert_int_eq(source, CONFIG_SOURCE_DEFAULT);
+    config_free(&c);
+}
+END_TEST
+
+START_TEST(bad_topic_configs_are_refused_or_left_out)
+{
+    static const struct topic_override bad_ones[] = {{"retention.ms", "x"},
+                                                     {"no.such", "1"},
+                                                     {"cleanup.policy", "shred"},
+                                                     {"min.insync.replicas", "0"}};
+    struct errtext why = {""};
+    struct config *c = made("zookeeper.connect=z", ERR_OK, &why);
+    struct log_config lc;
+
+    slog_set_fd(open("/dev/null", O_WRONLY));
+    for (size_t i = 0; i < ARRAY_LEN(bad_ones); i++) {
+        ck_assert_int_eq(topic_config_make(c, &bad_ones[i], 1, &lc, &why), ERR_INVALID);
+        ck_assert_int_eq(topic_config_check(bad_ones[i].name, bad_ones[i].value, &why),
+                         ERR_INVALID);
+    }
+    topic_config_make_lenient(c, STR_LIT("t"), bad_ones, 4, &lc);
+    ck_assert_int_eq(lc.retention_ms, 604800000);
+    ck_assert(lc.is_delete);
+    const struct topic_override lags[] = {{"min.compaction.lag.ms", "10"},
+                                          {"max.compaction.lag.ms", "5"}};
+    ck_assert_int_eq(topic_config_make(c, lags, 2, &lc, &why), ERR_INVALID);
+    config_free(&c);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("config");
+    TCase *c = tcase_create("config");
+
+    tcase_add_loop_test(c, a_properties_file_is_read_as_java_does, 0, ARRAY_LEN(good));
+    tcase_add_loop_test(c, a_fault_names_the_line, 0, ARRAY_LEN(bad));
+    tcase_add_test(c, any_bytes_are_parsed_without_harm);
+    tcase_add_test(c, every_default_is_allowed_and_every_name_is_there_once);
+    tcase_add_loop_test(c, a_bad_value_says_what_is_allowed, 0, ARRAY_LEN(values));
+    tcase_add_test(c, an_unknown_option_has_a_nearest_name);
+    tcase_add_loop_test(c, retention_and_roll_take_the_finest_unit_that_is_given, 0, 6);
+    tcase_add_loop_test(c, options_that_contradict_each_other_stop_the_start, 0, 6);
+    tcase_add_test(c, old_names_become_listeners);
+    tcase_add_test(c, dynamic_options_come_over_static_ones_and_say_where_they_are_from);
+    tcase_add_test(c, overrides_come_over_the_brokers_values);
+    tcase_add_test(c, bad_topic_configs_are_refused_or_left_out);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
