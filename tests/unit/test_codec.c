@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ROUNDS = 10, DAMAGED_PLACES = 16 };
+enum { ROUNDS = 6, DAMAGED_PLACES = 8 };
 
 /* Hex with spaces to bytes. */
 static struct bytes unhex(const char *hex, uint8_t *to)
