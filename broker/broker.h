@@ -13,7 +13,8 @@ struct config;
 struct controller;
 struct coord;
 struct log_manager;
-struct metadata;
+struct api;
+struct metadata_cache;
 struct pool;
 struct replicas;
 
@@ -42,6 +43,8 @@ struct broker {
     struct log_manager *logs;
     struct replicas *replicas;
     struct controller *controller;
+    struct metadata_cache *metadata; /* broker/metadata_cache.h */
+    struct api *api;                 /* broker/api/api.h */
     _Atomic bool is_stopping;
 };
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* metadata - what this broker knows of the cluster (from the controller's UpdateMetadata), as
- * immutable snapshots in two levels: a table of topics, each a counted object. A change copies the
- * table and the topics it names. Each loop holds its own reference and is handed the next one by
- * mail; UpdateMetadata is answered when every loop has switched. */
+ * immutable snapshots in two levels: a table of topics in shards, each topic a counted object. A
+ * change copies the table's root, the shards and the topics it names, and nothing else. Each loop
+ * holds its own reference and is handed the next one by mail (metadata_cache.h); UpdateMetadata is
+ * answered when every loop has switched. */
 #ifndef BROKER_METADATA_H
 #define BROKER_METADATA_H
 
@@ -43,6 +44,22 @@ struct metadata_topic {
     int32_t partition_count;
 };
 struct metadata; /* snapshot, counted */
+struct kp_UpdateMetadataRequest;
+
+enum {
+    METADATA_LEADER_NONE = -1,
+    METADATA_LEADER_DELETED = -2,     /* on the wire only: forget the partition */
+    METADATA_PARTITIONS_MAX = 1 << 20 /* of one topic; a higher index is refused */
+};
+
+/* A snapshot that knows nothing: no brokers, no topics, controller -1. */
+struct metadata *metadata_new(void);
+/* The snapshot after one UpdateMetadata: its brokers and controller replace the old ones, its
+ * partitions are merged (a leader of -2 takes the partition out, a new topic id starts the topic
+ * afresh, type 2 starts from nothing). old stays as it is and keeps its reference. INVALID with
+ * text: an index or an id that cannot be. Any thread. */
+NODISCARD enum err metadata_apply(struct metadata *old, const struct kp_UpdateMetadataRequest *req,
+                                  struct metadata **out, struct errtext *why);
 
 struct metadata *metadata_ref(struct metadata *m);
 void metadata_unref(struct metadata **m);
@@ -52,6 +69,9 @@ const struct metadata_topic *metadata_topic(const struct metadata *m, struct str
 const struct metadata_topic *metadata_topic_by_id(const struct metadata *m, struct uuid id);
 const struct metadata_partition *metadata_partition(const struct metadata *m, struct str topic,
                                                     int32_t partition);
+/* The same of a topic that is at hand; t may be NULL. */
+const struct metadata_partition *metadata_partition_of(const struct metadata_topic *t,
+                                                       int32_t partition);
 const struct metadata_broker *metadata_broker(const struct metadata *m, int32_t id);
 /* The broker's endpoint on a listener; NULL when it has none. */
 const struct metadata_endpoint *metadata_endpoint(const struct metadata_broker *b,

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* api - the requests that this broker answers: the table of what is offered, the handlers, what
+ * they keep between requests, and what they share.
+ *
+ * A handler is called on the connection's loop with a decoded request, owns it and ends it with one
+ * of the request_reply functions (broker/request.h). */
+#ifndef BROKER_API_API_H
+#define BROKER_API_API_H
+
+#include "broker/broker.h"
+#include "broker/dispatch.h"
+#include "broker/metadata.h"
+#include "broker/metadata_cache.h"
+#include "broker/request.h"
+#include "common/base/base.h"
+#include "common/base/uuid.h"
+
+struct api;
+struct fetch_session_cache;
+struct producer_ids;
+
+/* Makes broker->metadata and broker->api. Before requests come; loops and config exist. */
+void api_start(struct broker *b);
+/* When the loops have ended. NULL-safe. */
+void api_stop(struct broker *b);
+
+extern const struct api_row api_rows[];
+extern const size_t api_row_count;
+
+/* ---- handlers, one for each key offered */
+void api_produce(struct request *r);
+void api_fetch(struct request *r);
+void api_list_offsets(struct request *r);
+void api_metadata(struct request *r);
+void api_update_metadata(struct request *r);
+void api_find_coordinator(struct request *r);
+void api_create_topics(struct request *r);
+void api_delete_topics(struct request *r);
+void api_delete_records(struct request *r);
+void api_init_producer_id(struct request *r);
+void api_offset_for_leader_epoch(struct request *r);
+void api_describe_configs(struct request *r);
+void api_alter_configs(struct request *r);
+void api_incremental_alter_configs(struct request *r);
+void api_describe_log_dirs(struct request *r);
+void api_create_partitions(struct request *r);
+void api_describe_cluster(struct request *r);
+/* ControlledShutdown, AlterPartition, AllocateProducerIds, ElectLeaders, reassignments. */
+void api_to_controller(struct request *r);
+
+/* ---- for the handlers */
+
+/* The snapshot of the request's loop; borrowed for this turn. */
+struct metadata *metadata_current(const struct request *r);
+/* Zeroed memory that dies with the request. NULL at the request's memory limit: end the request
+ * with api_no_memory. */
+void *api_alloc(struct request *r, size_t count, size_t size);
+void api_no_memory(struct request *r);
+/* A copy that dies with the request; "" when there is no memory. */
+struct str api_strdup(struct request *r, const char *text);
+/* The same of a borrowed string, terminated; NULL when there is no memory. */
+const char *api_strdup_str(struct request *r, struct str s);
+bool api_topic_name_is_valid(struct str name);
+bool api_topic_is_internal(struct str name);
+/* Why a name is refused; constant text. */
+const char *api_topic_name_fault(struct str name);
+/* The cluster as an acl resource. */
+bool api_cluster_allowed(const struct request *r, enum acl_operation op);
+/* Bits of the operations that the principal may do, as Metadata reports them. */
+int32_t api_authorized_operations(const struct request *r, enum acl_resource type, struct str name);
+
+/* Where the leaders are that an answer names (KIP-951): each broker once, on the listener of the
+ * request. */
+struct api_node {
+    int32_t id, port;
+    struct str host, rack; /* borrowed from the snapshot: until the end of this turn */
+};
+struct api_leaders {
+    const struct request *request;
+    struct api_node *nodes;
+    int32_t count, cap;
+};
+/* Room for cap names. False: no memory. */
+bool api_leaders_init(struct api_leaders *l, struct request *r, int32_t cap);
+void api_leaders_add(struct api_leaders *l, int32_t broker_id);
+
+/* ---- state between requests */
+
+struct produce;
+TAILQ_HEAD(produce_queue, produce);
+
+struct api_seat { /* owner: the loop */
+    struct loop *loop;
+    struct produce_queue appending; /* produce requests whose append is on an io thread, or waits
+                                       for an earlier one of the same connection */
+};
+struct api {
+    struct broker *broker;
+    struct fetch_session_cache *sessions;
+    struct producer_ids *producer_ids;
+    int seat_count;
+    struct api_seat seats[];
+};
+struct api_seat *api_seat(const struct request *r);
+
+#endif

@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fetch - Fetch (1), of consumers and followers, with and without a session.
+ *
+ * A fetch looks at the partitions of its list that are dirty (named by the client, with news since
+ * the last look, or not told completely) and answers at once if there is enough, an error, or no
+ * time to wait; else it waits for the list's news, or its time, and looks again. So an incremental
+ * fetch costs what is listed plus what has news, not what the session holds. A fetch without a
+ * session, and a session's first, tell of every partition, so they look at all.
+ *
+ * Data are ranges of segment files; the connection sends them with sendfile, and has an io thread
+ * read in what is not in the page cache. */
+#include "broker/api/api.h"
+#include "broker/api/fetch_session.h"
+#include "broker/config.h"
+#include "broker/replica/partition.h"
+#include "common/protocol/codec.h"
+#include "common/protocol/messages.h"
+
+enum { FETCH_MAGIC = 0x66657463 };
+
+struct fetch_hit { /* what one look found in one partition */
+    struct fetch_part *part;
+    struct partition_read_result res;
+    bool is_refused; /* before it was read */
+};
+
+struct fetch {
+    unsigned magic;
+    struct request *request;
+    const struct kp_FetchRequest *req;
+    struct fetch_session *session; /* NULL: none */
+    struct fetch_list *list;       /* the session's, or the request's own */
+    bool is_full, is_denied, has_looked, is_waiting;
+    int32_t replica_id;
+    int64_t replica_epoch;
+    int32_t max_bytes, min_bytes;
+    struct fetch_hit *hits;
+    int32_t hit_count, hit_cap;
+    int64_t bytes; /* of records in the hits */
+    bool must_answer;
+    int32_t refused;
+    struct loop_timer timer;
+    struct kp_FetchResponse response;
+    struct log_range *ranges;
+    size_t range_count;
+};
+
+static void fetch_look(struct fetch *f, bool force);
+
+/* ---- one partition */
+
+static int16_t part_resolve(struct fetch *f, struct fetch_part *p, struct str *topic_out)
+{
+    struct request *r = f->request;
+    struct metadata *m = metadata_current(r);
+    const struct metadata_topic *t;
+    *topic_out = p->topic->name;
+    if (f->list->uses_ids) {
+        t = metadata_topic_by_id(m, p->topic->id);
+        if (t == NULL)
+            return KE_UNKNOWN_TOPIC_ID;
+        *topic_out = t->name;
+    } else {
+        t = metadata_topic(m, p->topic->name);
+    }
+    if (f->is_denied || (f->replica_id < 0 && !authorize(r, ACL_READ, ACL_TOPIC, *topic_out)))
+        return KE_TOPIC_AUTHORIZATION_FAILED;
+    if (metadata_partition_of(t, p->index) == NULL)
+        return KE_UNKNOWN_TOPIC_OR_PARTITION;
+    return KE_NONE;
+}
+
+static void part_failed(struct fetch_hit *h, int16_t error)
+{
+    h->res = (struct partition_read_result){.error = error,
+                                            .high_watermark = -1,
+                                            .last_stable_offset = -1,
+                                            .log_start_offset = -1,
+                                            .diverging_epoch = -1,
+                                            .leader_id = -1,
+                                            .leader_epoch = -1,
+                                            .preferred_replica = -1};
+}
+
+static void part_read(struct fetch *f, struct fetch_hit *h, struct partition *partition,
+                      int64_t max_bytes)
+{
+    const struct fetch_part *p = h->part;
+    struct partition_read in = {
+        .replica_id = f->replica_id,
+        .replica_epoch = f->replica_epoch,
+        .fetch_offset = p->fetch_offset,
+        .follower_start_offset = p->follower_start,
+        .current_leader_epoch = p->current_leader_epoch,
+        .last_fetched_epoch = p->last_fetched_epoch,
+        .max_bytes = max_bytes,
+        .at_least_one = f->bytes == 0,
+        .read_committed = f->req->isolation_level == 1,
+        .leader_required = f->replica_id >= 0 ||
+                           (f->replica_id == REPLICA_CONSUMER && f->request->api_version < 11),
+        .update_follower = f->replica_id >= 0 && !f->has_looked,
+        .topic_id = p->topic->id,
+        .now_ms = loop_now_ms(f->request->loop),
+    };
+    partition_read(partition, &in, &h->res);
+}
+
+/* Reads the partition into a new hit. */
+static void part_look(struct fetch *f, struct fetch_part *p)
+{
+    struct fetch_hit *h = &f->hits[f->hit_count++];
+    *h = (struct fetch_hit){.part = p};
+    struct str topic; /* borrowed from the snapshot or the list */
+    int16_t error = part_resolve(f, p, &topic);
+    if (error != KE_NONE) {
+        part_failed(h, error);
+        h->is_refused = true;
+        f->refused++;
+        fetch_part_unwatch(p);
+        return;
+    }
+    struct partition *partition = replicas_find(f->request->broker->replicas, topic, p->index);
+    if (partition == NULL) {
+        part_failed(h, KE_NOT_LEADER_OR_FOLLOWER);
+        f->must_answer = true;
+        fetch_part_unwatch(p);
+        return;
+    }
+    if (f->session != NULL || f->list->news != NULL || f->has_looked)
+        fetch_part_watch(f->list, p, partition); /* before the look, so that nothing is missed */
+    int64_t limit = i64_min(p->max_bytes, f->max_bytes - f->bytes);
+    part_read(f, h, partition, f->bytes == 0 ? i64_max(limit, 1) : i64_max(limit, 0));
+    partition_unref(&partition);
+    f->bytes += h->res.range.length;
+    f->must_answer |= h->res.error != KE_NONE || h->res.diverging_epoch >= 0 ||
+                      h->res.preferred_replica >= 0 || h->res.is_older_segment;
+    if (h->res.error != KE_NONE)
+        fetch_part_unwatch(p); /* found anew at the next look: it may be another replica by then */
+}
+
+/* ---- looking */
+
+static void hits_release(struct fetch *f)
+{
+    for (int32_t i = 0; i < f->hit_count; i++) {
+        log_range_release(&f->hits[i].res.range);
+        FREE_NULL(&f->hits[i].res.aborted);
+    }
+    f->hit_count = 0;
+    f->bytes = 0;
+    f->refused = 0;
+    f->must_answer = false;
+}
+
+static bool hits_reserve(struct fetch *f, int32_t count)
+{
+    if (count <= f->hit_cap)
+        return true;
+    int32_t cap = i32_max(count, f->hit_cap * 2);
+    struct fetch_hit *hits = api_alloc(f->request, (size_t)cap, sizeof *hits);
+    if (hits == NULL)
+        return false;
+    f->hits = hits;
+    f->hit_cap = cap;
+    return true;
+}
+
+static bool look_at_parts(struct fetch *f)
+{
+    struct fetch_part *p;
+    fetch_list_collect(f->list);
+    hits_release(f);
+    if (!hits_reserve(f, f->is_full ? f->list->count : f->list->dirty_count))
+        return false;
+    if (f->is_full) {
+        TAILQ_FOREACH (p, &f->list->all, all)
+            part_look(f, p);
+        return true;
+    }
+    TAILQ_FOREACH (p, &f->list->dirty, dirty) {
+        if (f->bytes > 0 && f->bytes >= f->max_bytes)
+            break; /* they stay dirty and are first the next time */
+        part_look(f, p);
+    }
+    return true;
+}
+
+static bool is_enough(const struct fetch *f)
+{
+    if (f->must_answer || f->req->max_wait_ms <= 0 || f->bytes >= f->min_bytes)
+        return true;
+    return f->refused == f->list->count; /* nothing that could bring news */
+}
+
+/* ---- the answer */
+
+static bool hit_is_told(const struct fetch *f, const struct fetch_hit *h)
+{
+    const struct partition_read_result *r = &h->res;
+    if (f->is_full || r->error != KE_NONE || r->range.length > 0 || r->diverging_epoch >= 0 ||
+        r->preferred_replica >= 0)
+        return true;
+    return r->high_watermark != h->part->sent_hw || r->log_start_offset != h->part->sent_start;
+}
+
+/* After the answer: what the client knows now, and what has to be looked at again. */
+static void hit_told(struct fetch *f, struct fetch_hit *h, bool is_told)
+{
+    struct fetch_part *p = h->part;
+    const struct partition_read_result *r = &h->res;
+    if (is_told) {
+        p->sent_hw = r->error == KE_NONE ? r->high_watermark : -1;
+        p->sent_start = r->error == KE_NONE ? r->log_start_offset : -1;
+    }
+    if (r->range.length > 0)
+        fetch_part_touch(f->list, p); /* others are first the next time */
+    else if (r->error == KE_NONE && r->bytes_available == 0)
+        fetch_part_settle(f->list, p);
+}
+
+static int16_t error_for_version(int16_t error, int16_t version)
+{
+    if (error == KE_KAFKA_STORAGE_ERROR && version <= 5)
+        return KE_NOT_LEADER_OR_FOLLOWER;
+    return error;
+}
+
+static void answer_aborted(const struct fetch *f, const struct partition_read_result *res,
+                           struct kp_FetchResponse_PartitionData *d)
+{
+    d->aborted_transactions_count = -1;
+    if (f->req->isolation_level != 1 || res->error != KE_NONE)
+        return;
+    struct kp_FetchResponse_AbortedTransaction *a =
+        api_alloc(f->request, (size_t)res->aborted_count, sizeof *a);
+    d->aborted_transactions = a;
+    d->aborted_transactions_count = a == NULL ? 0 : res->aborted_count;
+    for (int32_t i = 0; i < d->aborted_transactions_count; i++) {
+        a[i].producer_id = res->aborted[i].producer_id;
+        a[i].first_offset = res->aborted[i].first_offset;
+    }
+}
+
+static void answer_part(struct fetch *f, struct fetch_hit *h,
+                        struct kp_FetchResponse_PartitionData *d)
+{
+    static const uint8_t empty[1];
+    const struct partition_read_result *res = &h->res;
+    kp_defaults(&kp_FetchResponse_PartitionData_schema, d);
+    d->partition_index = h->part->index;
+    d->error_code = error_for_version(res->error, f->request->api_version);
+    d->high_watermark = res->high_watermark;
+    d->last_stable_offset = res->last_stable_offset;
+    d->log_start_offset = res->log_start_offset;
+    d->preferred_read_replica = res->preferred_replica;
+    d->records = (struct bytes){empty, 0};
+    if (res->diverging_epoch >= 0) {
+        d->diverging_epoch.epoch = res->diverging_epoch;
+        d->diverging_epoch.end_offset = res->diverging_end_offset;
+    }
+    if (res->error != KE_NONE)
+        d->high_watermark = d->last_stable_offset = d->log_start_offset = -1;
+    answer_aborted(f, res, d);
+    if (res->range.length > 0) {
+        d->records = (struct bytes){kp_hole, res->range.length};
+        f->ranges[f->range_count++] = res->range;
+        h->res.range = (struct log_range){0}; /* the answer's now */
+    }
+}
+
+/* v16+ (KIP-951). Topics of the answer have their ids or names. */
+static void answer_leaders(struct fetch *f)
+{
+    struct request *r = f->request;
+    struct metadata *m = metadata_current(r);
+    struct api_leaders leaders;
+    if (r->api_version < 16 || !api_leaders_init(&leaders, r, f->hit_count))
+        return;
+    for (int32_t t = 0; t < f->response.responses_count; t++) {
+        struct kp_FetchResponse_FetchableTopicResponse *topic = &f->response.responses[t];
+        for (int32_t i = 0; i < topic->partitions_count; i++) {
+            struct kp_FetchResponse_PartitionData *d = &topic->partitions[i];
+            if (d->error_code != KE_NOT_LEADER_OR_FOLLOWER &&
+                d->error_code != KE_FENCED_LEADER_EPOCH)
+                continue;
+            const struct metadata_partition *mp =
+                metadata_partition_of(metadata_topic_by_id(m, topic->topic_id), d->partition_index);
+            if (mp == NULL || mp->leader < 0)
+                continue;
+            d->current_leader.leader_id = mp->leader;
+            d->current_leader.leader_epoch = mp->leader_epoch;
+            api_leaders_add(&leaders, mp->leader);
+        }
+    }
+    struct kp_FetchResponse_NodeEndpoint *nodes =
+        api_alloc(r, (size_t)leaders.count, sizeof *nodes);
+    for (int32_t i = 0; nodes != NULL && i < leaders.count; i++)
+        nodes[i] = (struct kp_FetchResponse_NodeEndpoint){.node_id = leaders.nodes[i].id,
+                                                          .host = leaders.nodes[i].host,
+                                                          .port = leaders.nodes[i].port,
+                                                          .rack = leaders.nodes[i].rack};
+    f->response.node_endpoints = nodes;
+    f->response.node_endpoints_count = nodes == NULL ? 0 : leaders.count;
+}
+
+/* The list may be gone when the answer is encoded: names are copied. */
+static bool answer_topic(struct fetch *f, const struct fetch_topic *t,
+                         struct kp_FetchResponse_FetchableTopicResponse *to,
+                         struct kp_FetchResponse_PartitionData *parts)
+{
+    to->topic_id = t->id;
+    to->partitions = parts;
+    if (f->list->uses_ids)
+        return true;
+    const char *name = arena_strdup(&f->request->arena, t->name.p, (size_t)t->name.len);
+    to->topic = (struct str){name, t->name.len};
+    return name != NULL;
+}
+
+/* Partitions that follow each other and are of one topic share its entry. False: no memory. */
+static bool answer_build(struct fetch *f)
+{
+    struct request *r = f->request;
+    size_t max = (size_t)f->hit_count;
+    struct kp_FetchResponse_FetchableTopicResponse *topics = api_alloc(r, max, sizeof *topics);
+    struct kp_FetchResponse_PartitionData *parts = api_alloc(r, max, sizeof *parts);
+    f->ranges = api_alloc(r, max, sizeof *f->ranges);
+    if (topics == NULL || parts == NULL || f->ranges == NULL)
+        return false;
+    const struct fetch_topic *last = NULL;
+    int32_t topic_count = 0;
+    for (int32_t i = 0; i < f->hit_count; i++) {
+        struct fetch_hit *h = &f->hits[i];
+        bool is_told = hit_is_told(f, h);
+        if (f->session != NULL)
+            hit_told(f, h, is_told);
+        if (!is_told)
+            continue;
+        if (last != h->part->topic) {
+            last = h->part->topic;
+            if (!answer_topic(f, last, &topics[topic_count++], parts))
+                return false;
+        }
+        answer_part(f, h, parts++);
+        topics[topic_count - 1].partitions_count++;
+    }
+    f->response.responses = topics;
+    f->response.responses_count = topic_count;
+    answer_leaders(f);
+    return true;
+}
+
+/* Lets go of everything but the answer. f lives on in the request's arena. */
+static void fetch_end(struct fetch *f)
+{
+    struct request *r = f->request;
+    loop_timer_cancel(r->loop, &f->timer);
+    hits_release(f);
+    r->on_cancel = NULL;
+    if (f->session != NULL) {
+        fetch_session_done(r->broker->api->sessions, f->session);
+    } else {
+        fetch_list_fini(f->list);
+        mem_free(f->list);
+    }
+    f->session = NULL;
+    f->list = NULL;
+}
+
+static void fetch_refuse_memory(struct fetch *f)
+{
+    for (size_t i = 0; i < f->range_count; i++)
+        log_range_release(&f->ranges[i]);
+    fetch_end(f);
+    api_no_memory(f->request);
+}
+
+static void fetch_reply(struct fetch *f)
+{
+    struct request *r = f->request;
+    if (!answer_build(f)) {
+        fetch_refuse_memory(f);
+        return;
+    }
+    f->response.session_id = f->session == NULL ? FETCH_SESSION_NONE : f->session->id;
+    fetch_end(f);
+    request_reply_ranges(r, &f->response, f->ranges, f->range_count);
+}
+
+/* ---- looking and waiting */
+
+/* Nothing is answered now: parts with nothing to tell need no second look before they have news. */
+static void settle_quiet(struct fetch *f)
+{
+    if (!f->is_full)
+        for (int32_t i = 0; i < f->hit_count; i++)
+            if (!hit_is_told(f, &f->hits[i]) && f->hits[i].res.bytes_available == 0)
+                fetch_part_settle(f->list, f->hits[i].part);
+    hits_release(f);
+}
+
+static void fetch_timeout(struct loop_timer *t)
+{
+    struct fetch *f = CONTAINER_OF(t, struct fetch, timer);
+    CHECK_OBJ(f, FETCH_MAGIC);
+    fetch_look(f, true);
+}
+
+static void fetch_look(struct fetch *f, bool force)
+{
+    bool is_first = !f->has_looked;
+    f->is_waiting = false;
+    if (!look_at_parts(f)) {
+        fetch_refuse_memory(f);
+        return;
+    }
+    f->has_looked = true;
+    if (!force && is_first && f->session == NULL && !is_enough(f)) {
+        /* it has to wait: watch the partitions and look again, so that no news is missed */
+        if (!look_at_parts(f)) {
+            fetch_refuse_memory(f);
+            return;
+        }
+    }
+    if (force || is_enough(f)) {
+        fetch_reply(f);
+        return;
+    }
+    settle_quiet(f);
+    f->is_waiting = true;
+    if (is_first) {
+        f->timer.fire = fetch_timeout;
+        loop_timer_arm(f->request->loop, &f->timer, f->req->max_wait_ms);
+    }
+}
+
+static void session_news(void *arg)
+{
+    struct fetch_session *s = arg;
+    struct fetch *f = s->waiting;
+    if (f != NULL && f->is_waiting)
+        fetch_look(f, false);
+}
+
+static void own_news(void *arg)
+{
+    struct fetch *f;
+    CAST_OBJ(f, arg, FETCH_MAGIC);
+    if (f->is_waiting)
+        fetch_look(f, false);
+}
+
+static void fetch_cancel(struct request *r)
+{
+    struct fetch *f;
+    CAST_OBJ(f, r->handler_data, FETCH_MAGIC);
+    fetch_end(f);
+    request_drop(r);
+}
+
+/* ---- beginning */
+
+static int32_t partitions_named(const struct kp_FetchRequest *req)
+{
+    int64_t n = 0;
+    for (int32_t i = 0; i < req->topics_count; i++)
+        n += req->topics[i].partitions_count;
+    return (int32_t)i64_min(n, INT32_MAX);
+}
+
+/* Finds or makes the session and puts the request's partitions into the list. An error is one for
+ * the whole answer. */
+static int16_t session_begin(struct fetch *f)
+{
+    struct request *r = f->request;
+    const struct kp_FetchRequest *req = f->req;
+    struct fetch_session_cache *cache = r->broker->api->sessions;
+    bool uses_ids = r->api_version >= 13, is_follower = f->replica_id >= 0;
+    int64_t now_ms = loop_now_ms(r->loop);
+    int32_t named = partitions_named(req);
+    f->is_full = req->session_epoch <= FETCH_EPOCH_INITIAL;
+    if (!f->is_full) {
+        int16_t error = fetch_session_use(cache, r->loop, req->session_id, req->session_epoch,
+                                          uses_ids, now_ms, &f->session);
+        if (error != KE_NONE)
+            return error;
+    } else {
+        fetch_session_close(cache, r->loop, req->session_id);
+        if (req->session_epoch == FETCH_EPOCH_INITIAL && r->api_version >= 7 && named > 0 &&
+            named <= FETCH_SESSION_PARTS_MAX)
+            f->session = fetch_session_open(cache, r->loop, uses_ids, is_follower, named, now_ms,
+                                            session_news);
+    }
+    if (f->session != NULL) {
+        f->session->waiting = f;
+        f->list = &f->session->list;
+    } else {
+        f->list = xcalloc(1, sizeof *f->list);
+        fetch_list_init(f->list, r->loop, uses_ids, is_follower, own_news, f);
+    }
+    if (fetch_list_apply(f->list, req, f->session == NULL ? INT32_MAX : FETCH_SESSION_PARTS_MAX) ==
+        ERR_OK)
+        return KE_NONE;
+    fetch_session_close(cache, r->loop, req->session_id); /* grown too large */
+    fetch_end(f);
+    return KE_FETCH_SESSION_ID_NOT_FOUND;
+}
+
+void api_fetch(struct request *r)
+{
+    const struct kp_FetchRequest *req = r->body;
+    struct fetch *f = api_alloc(r, 1, sizeof *f);
+    if (f == NULL) {
+        api_no_memory(r);
+        return;
+    }
+    f->magic = FETCH_MAGIC;
+    f->request = r;
+    f->req = req;
+    f->replica_id = r->api_version >= 15 ? req->replica_state.replica_id : req->replica_id;
+    f->replica_epoch = r->api_version >= 15 ? req->replica_state.replica_epoch : -1;
+    f->is_denied = f->replica_id >= 0 && !api_cluster_allowed(r, ACL_CLUSTER_ACTION);
+    f->max_bytes = i32_max(i32_min(req->max_bytes, r->broker->config->fetch_max_bytes), 0);
+    f->min_bytes = i32_min(req->min_bytes, f->max_bytes);
+    kp_defaults(&kp_FetchResponse_schema, &f->response);
+    r->handler_data = f;
+    int16_t error = session_begin(f);
+    if (error != KE_NONE) {
+        f->response.error_code = error;
+        request_reply(r, &f->response);
+        return;
+    }
+    r->on_cancel = fetch_cancel;
+    fetch_look(f, false);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* task - see task.h. */
+#include "broker/api/task.h"
+
+enum { TASK_MAGIC = 0x7461736b };
+
+static void task_finish(struct task *t, bool is_timed_out)
+{
+    struct request *r = t->request;
+    t->state = TASK_DONE;
+    loop_timer_cancel(r->loop, &t->timer);
+    metadata_wait_remove(r->broker->metadata, r->loop, &t->wait);
+    metadata_unref(&t->metadata);
+    r->on_cancel = NULL;
+    if (!t->is_cancelled) {
+        t->finish(t, is_timed_out);
+        return;
+    }
+    if (t->dropped != NULL)
+        t->dropped(t);
+    request_drop(r);
+}
+
+static void task_changed(struct metadata_wait *w, const struct metadata *now)
+{
+    struct task *t = CONTAINER_OF(w, struct task, wait);
+    CHECK_OBJ(t, TASK_MAGIC);
+    if (t->is_ready(t, now))
+        task_finish(t, false);
+}
+
+static void task_timeout(struct loop_timer *timer)
+{
+    struct task *t = CONTAINER_OF(timer, struct task, timer);
+    CHECK_OBJ(t, TASK_MAGIC);
+    if (t->retry_ms <= 0 || loop_now_ms(t->request->loop) >= t->deadline_ms) {
+        task_finish(t, true);
+        return;
+    }
+    t->state = TASK_IO;
+    pool_submit_always(t->request->broker->io_pool, &t->job); /* bounded: one a connection */
+}
+
+static void task_io_done(struct request *r)
+{
+    struct task *t;
+    CAST_OBJ(t, r->handler_data, TASK_MAGIC);
+    if (t->is_cancelled || t->is_ready == NULL) {
+        task_finish(t, false);
+        return;
+    }
+    if (t->is_ready(t, metadata_cache_settled(r->broker->metadata, r->loop))) {
+        task_finish(t, false);
+        return;
+    }
+    int64_t left_ms = t->deadline_ms - loop_now_ms(r->loop);
+    if (left_ms <= 0) {
+        task_finish(t, true);
+        return;
+    }
+    t->state = TASK_WAITING;
+    t->timer.fire = task_timeout;
+    if (t->retry_ms > 0) {
+        loop_timer_arm(r->loop, &t->timer, i64_min(left_ms, t->retry_ms));
+        return;
+    }
+    t->wait.changed = task_changed;
+    metadata_wait_add(r->broker->metadata, r->loop, &t->wait);
+    loop_timer_arm(r->loop, &t->timer, left_ms);
+}
+
+static void task_io(struct pool_job *j)
+{
+    struct task *t = CONTAINER_OF(j, struct task, job);
+    CHECK_OBJ(t, TASK_MAGIC);
+    t->io(t);
+    request_post(t->request, task_io_done);
+}
+
+static void task_cancel(struct request *r)
+{
+    struct task *t;
+    CAST_OBJ(t, r->handler_data, TASK_MAGIC);
+    t->is_cancelled = true;
+    if (t->state == TASK_WAITING)
+        task_finish(t, false);
+}
+
+enum err task_start(struct task *t, struct request *r)
+{
+    t->magic = TASK_MAGIC;
+    t->request = r;
+    t->metadata = metadata_ref(metadata_current(r));
+    t->deadline_ms = loop_now_ms(r->loop) + i64_max(t->timeout_ms, 0);
+    r->handler_data = t;
+    r->on_cancel = task_cancel;
+    t->state = TASK_IO;
+    if (t->io == NULL) {
+        task_io_done(r);
+        return ERR_OK;
+    }
+    t->job.run = task_io;
+    enum err rc = pool_submit(r->broker->io_pool, &t->job);
+    if (rc != ERR_OK) {
+        r->on_cancel = NULL;
+        metadata_unref(&t->metadata);
+    }
+    return rc;
+}
