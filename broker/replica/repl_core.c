@@ -494,6 +494,14 @@ static void on_leader_start(struct repl_core *r, const struct repl_event *ev,
     }
 }
 
+static void on_restart(struct repl_core *r, const struct repl_event *ev, struct repl_effects *fx)
+{
+    if (!is_following(r, ev->restart.leader_epoch) || r->start_offset != r->end_offset)
+        return;
+    r->is_truncating = true;
+    effect(fx, REPL_FX_RESTART_AT, 0, ev->restart.offset);
+}
+
 static void on_start_moved(struct repl_core *r, const struct repl_event *ev)
 {
     ASSERT(ev->start_moved.start_offset <= r->end_offset);
@@ -579,6 +587,9 @@ void repl_step(struct repl_core *r, const struct repl_event *ev, struct repl_eff
         break;
     case REPL_EV_LEADER_START:
         on_leader_start(r, ev, fx_out);
+        break;
+    case REPL_EV_RESTART:
+        on_restart(r, ev, fx_out);
         break;
     case REPL_EV_START_MOVED:
         on_start_moved(r, ev);

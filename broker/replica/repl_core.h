@@ -89,6 +89,7 @@ enum repl_event_kind {
     REPL_EV_FETCHED,       /* follower: an answer without divergence; its batches are appended */
     REPL_EV_LEADER_END,    /* follower, out of range: the leader's end */
     REPL_EV_LEADER_START,  /* follower, out of range: the leader's start */
+    REPL_EV_RESTART,       /* follower: its empty log has to begin again at an offset */
     REPL_EV_START_MOVED,   /* retention or DeleteRecords moved our start */
     REPL_EV_STOP           /* StopReplica, or the disk failed */
 };
@@ -150,7 +151,7 @@ struct repl_event {
         struct {
             int32_t leader_epoch;
             int64_t offset;
-        } leader_end, leader_start;
+        } leader_end, leader_start, restart;
         struct {
             int64_t start_offset;
         } start_moved;
