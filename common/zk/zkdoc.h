@@ -73,7 +73,7 @@ NODISCARD enum err zkdoc_number_parse(struct bytes data, int64_t min, int64_t ma
                                       struct errtext *why);
 void zkdoc_number_format(int64_t n, struct buf *out);
 
-/* ---- /brokers/topics/T: versions 1 to 3 are read; written is 3, or 2 without a topic id */
+/* ---- /brokers/topics/T: versions 1 to 3 are read, 3 is written */
 struct zkdoc_partition {
     int32_t index;
     int32_t replica_count, adding_count, removing_count;

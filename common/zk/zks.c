@@ -107,6 +107,11 @@ static void event_cb(zhandle_t *zh, int type, int state, const char *path, void 
 
 /* ---- the service thread */
 
+static bool service_step(struct coord *c, int64_t *next_ms) REQUIRES(c->lock);
+static void renew(struct coord *c, struct zks_handle *expired) REQUIRES(c->lock);
+static void close_handle(struct coord *c, struct zks_handle *h) REQUIRES(c->lock);
+static void open_handle(struct coord *c, struct zks_handle *h) REQUIRES(c->lock);
+
 /* Makes the library's handle. Called and returns with the lock held; gives it back meanwhile. */
 static void open_handle(struct coord *c, struct zks_handle *h)
 {

@@ -153,7 +153,7 @@ static void removal_begin_locked(struct removal *t)
     t->attempts++;
 }
 
-static void removal_advance_locked(struct removal *t);
+static void removal_advance_locked(struct removal *t) RELEASE(t->lock);
 
 static void listed(void *arg, const struct coord_result *r)
 {
