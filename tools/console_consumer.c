@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kafuka-console-consumer: prints the records of topics. Without --group it reads all partitions
+ * itself, from their end or, with --from-beginning, from their first record. */
+#include "common/base/clock.h"
+#include "tools/formatter.h"
+#include "tools/reader.h"
+#include "tools/rk.h"
+#include "tools/tool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    WAIT_MS = 100,       /* one wait for records; signals are looked at in between */
+    HEADERS_MAX = 128,   /* printed of a record */
+    FLUSH_BYTES = 65536, /* of output at once */
+    SUBSCRIBE_MAX = 1
+};
+
+static const struct opt_spec specs[] = {
+    {"topic", OPT_TEXT, "topic", "The topic to consume.", 0, 0},
+    {"include", OPT_TEXT, "regex", "Consume all topics whose names match, like 'orders.*'.", 0, 0},
+    {"whitelist", OPT_TEXT, "regex", "The older name of --include.", 0, 0},
+    {"bootstrap-server", OPT_TEXT, "host:port,...", "REQUIRED: The brokers to connect to.", 0, 0},
+    {"broker-list", OPT_TEXT, "host:port,...", "An older name of --bootstrap-server.", 0, 0},
+    {"zookeeper", OPT_TEXT, "host:port,.../chroot",
+     "In place of --bootstrap-server: find the brokers in ZooKeeper.", 0, 0},
+    {"from-beginning", OPT_FLAG, NULL, "Begin with the first record that is kept.", 0, 0},
+    {"partition", OPT_INT, "number", "Only this partition of --topic.", 0, INT32_MAX},
+    {"offset", OPT_TEXT, "offset",
+     "With --partition: begin at this offset, or at earliest or latest (default).", 0, 0},
+    {"max-messages", OPT_INT, "number", "Stop after that many records.", 0, INT64_MAX},
+    {"timeout-ms", OPT_INT, "ms", "Stop when no record came for that long.", 0, INT32_MAX},
+    {"group", OPT_TEXT, "group", "Share the topic with the other members of this group.", 0, 0},
+    {"property", OPT_LIST, "name=value",
+     "What is printed: print.timestamp, print.partition, print.offset, print.headers, print.key, "
+     "print.value, key.separator, line.separator, headers.separator, null.literal, "
+     "key.deserializer, value.deserializer.",
+     0, 0},
+    {"formatter-config", OPT_TEXT, "file", "A file with such properties.", 0, 0},
+    {"formatter", OPT_TEXT, "class", "Kafka's name of a formatter.", 0, 0},
+    {"key-deserializer", OPT_TEXT, "class", "Kafka's name of a deserializer for keys.", 0, 0},
+    {"value-deserializer", OPT_TEXT, "class", "Kafka's name of a deserializer for values.", 0, 0},
+    {"consumer-property", OPT_LIST, "name=value", "A property of the consumer.", 0, 0},
+    {"consumer.config", OPT_TEXT, "file", "A file with properties of the consumer.", 0, 0},
+    {"isolation-level", OPT_TEXT, "level",
+     "read_uncommitted (default) or read_committed, which leaves out aborted transactions.", 0, 0},
+    {"skip-message-on-error", OPT_FLAG, NULL, "Go on when a record cannot be printed.", 0, 0},
+    {"enable-systest-events", OPT_DEPRECATED_FLAG, NULL, "it is for Kafka's own tests", 0, 0},
+    {"new-consumer", OPT_FLAG, NULL, "Accepted; there is only one.", 0, 0},
+    {"delete-consumer-offsets", OPT_DEPRECATED_FLAG, NULL, "an option of Kafka 0.8", 0, 0},
+    {"autocommit.interval.ms", OPT_DEPRECATED, "ms", "an option of Kafka 0.8", 0, 0},
+    {"csv-reporter-enabled", OPT_DEPRECATED_FLAG, NULL, "an option of Kafka 0.8", 0, 0},
+};
+
+static const struct opt_command command = {
+    .name = "console-consumer",
+    .summary = "prints the records of topics.",
+    .specs = specs,
+    .spec_count = ARRAY_LEN(specs),
+    .examples = "--bootstrap-server localhost:9092 --topic orders --from-beginning\n"
+                "--bootstrap-server localhost:9092 --topic orders --max-messages 10 --property "
+                "print.key=true\n"
+                "--bootstrap-server localhost:9092 --topic orders --partition 0 --offset 42 "
+                "--timeout-ms 1000\n"
+                "--bootstrap-server localhost:9092 --include 'orders.*' --property "
+                "print.timestamp=true\n",
+};
+
+struct consumer {
+    const struct opts *o;
+    struct formatter format;
+    struct topics_pattern pattern;
+    struct buf out;
+    const char *isolation;
+    int64_t max_messages; /* -1: no limit */
+    int64_t timeout_ms;   /* -1: none */
+    int64_t offset;
+    int64_t seen;
+    bool has_failed, is_output_closed;
+};
+
+static void flush_out(struct consumer *c)
+{
+    if (c->out.len > 0 && !c->is_output_closed &&
+        (fwrite(c->out.p, 1, c->out.len, stdout) != c->out.len || fflush(stdout) != 0)) {
+        c->is_output_closed = true;
+        (void)opts_fail(c->o, "Unable to write to standard out, closing consumer.");
+        clearerr(stdout);
+    }
+    c->out.len = 0;
+}
+
+static int32_t take_headers(const rd_kafka_message_t *m, struct format_header *headers)
+{
+    rd_kafka_headers_t *h = NULL;
+    int32_t n = 0;
+    const char *key;
+    const void *value;
+    size_t size;
+
+    if (rd_kafka_message_headers(m, &h) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return 0;
+    while (n < HEADERS_MAX &&
+           rd_kafka_header_get_all(h, (size_t)n, &key, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR)
+        headers[n++] = (struct format_header){
+            str_of(key), value == NULL ? BYTES_NULL : (struct bytes){value, (int64_t)size}};
+    return n;
+}
+
+static struct bytes bytes_of(const void *p, size_t len)
+{
+    return p == NULL ? BYTES_NULL : (struct bytes){p, (int64_t)len};
+}
+
+/* One record. False: enough. */
+static bool print_record(void *arg, rd_kafka_message_t *m)
+{
+    struct consumer *c = arg;
+    struct format_header headers[HEADERS_MAX];
+    struct format_record r = {
+        .offset = m->offset,
+        .partition = m->partition,
+        .key = bytes_of(m->key, m->key_len),
+        .value = bytes_of(m->payload, m->len),
+        .headers = headers,
+    };
+    struct errtext why = {{0}};
+    rd_kafka_timestamp_type_t kind;
+
+    r.timestamp_ms = rd_kafka_message_timestamp(m, &kind);
+    r.time_kind = kind == RD_KAFKA_TIMESTAMP_CREATE_TIME       ? FORMAT_CREATE_TIME
+                  : kind == RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME ? FORMAT_LOG_APPEND_TIME
+                                                               : FORMAT_NO_TIME;
+    if (c->format.print_headers)
+        r.header_count = take_headers(m, headers);
+    c->seen++;
+    if (formatter_print(&c->format, &r, &c->out, &why) != ERR_OK) {
+        (void)opts_fail(c->o, "%s [%d] at offset %" PRId64 ": %s", rd_kafka_topic_name(m->rkt),
+                        m->partition, m->offset, why.text);
+        c->has_failed = !opts_has(c->o, "skip-message-on-error");
+    }
+    if (c->out.len >= FLUSH_BYTES)
+        flush_out(c);
+    return !c->has_failed && !c->is_output_closed &&
+           (c->max_messages < 0 || c->seen < c->max_messages);
+}
+
+/* The next records through the group's subscription. */
+static ssize_t poll_group(struct consumer *c, rd_kafka_t *rk, int timeout_ms)
+{
+    rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, timeout_ms);
+    ssize_t n = 0;
+
+    if (m == NULL)
+        return 0;
+    if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        (void)print_record(c, m);
+        n = 1;
+    } else if (m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        opts_warn(c->o, "%s; trying on", rd_kafka_message_errstr(m));
+    }
+    rd_kafka_message_destroy(m);
+    return n;
+}
+
+/* Until a limit, an error or a signal. reader NULL: by the group. */
+static int consume(struct consumer *c, rd_kafka_t *rk, struct reader *reader)
+{
+    int64_t last_ms = clock_mono_ms();
+
+    while (!rk_stop_requested() && !c->has_failed && !c->is_output_closed &&
+           (c->max_messages < 0 || c->seen < c->max_messages)) {
+        int64_t now = clock_mono_ms();
+        int64_t wait_ms = WAIT_MS;
+        ssize_t n;
+
+        if (c->timeout_ms >= 0)
+            wait_ms = i64_min(wait_ms, i64_max(last_ms + c->timeout_ms - now, 0));
+        n = reader != NULL ? reader_poll(reader, (int)wait_ms, print_record, c)
+                           : poll_group(c, rk, (int)wait_ms);
+        if (n < 0)
+            return 1;
+        if (n > 0)
+            last_ms = clock_mono_ms();
+        if (reader != NULL || n == 0)
+            flush_out(c);
+        if (n == 0 && c->timeout_ms >= 0 && clock_mono_ms() - last_ms >= c->timeout_ms)
+            break;
+    }
+    flush_out(c);
+    return c->has_failed ? 1 : 0;
+}
+
+static int run_without_group(struct consumer *c, rd_kafka_t *rk)
+{
+    struct reader_options ro = {
+        .o = c->o,
+        .rk = rk,
+        .topic = opts_text(c->o, "topic", NULL),
+        .pattern = &c->pattern,
+        .partition = (int32_t)opts_int(c->o, "partition", -1),
+        .offset = c->offset,
+    };
+    struct reader *reader = reader_open(&ro);
+    int rc;
+
+    if (reader == NULL)
+        return 1;
+    rc = consume(c, rk, reader);
+    reader_close(&reader);
+    return rc;
+}
+
+static int run_with_group(struct consumer *c, rd_kafka_t *rk)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(SUBSCRIBE_MAX);
+    const char *topic = opts_text(c->o, "topic", NULL);
+    struct buf name = {0};
+    rd_kafka_resp_err_t e;
+    int rc = 1;
+
+    if (topic != NULL)
+        buf_printf(&name, "%s", topic);
+    else
+        buf_printf(&name, "^(%s)$", opts_text(c->o, "include", opts_text(c->o, "whitelist", "")));
+    rd_kafka_topic_partition_list_add(list, buf_cstr(&name), RD_KAFKA_PARTITION_UA);
+    (void)rd_kafka_poll_set_consumer(rk);
+    e = rd_kafka_subscribe(rk, list);
+    if (e != RD_KAFKA_RESP_ERR_NO_ERROR)
+        (void)opts_fail(c->o, "%s: %s", buf_cstr(&name), rd_kafka_err2str(e));
+    else
+        rc = consume(c, rk, NULL);
+    (void)rd_kafka_consumer_close(rk);
+    rd_kafka_topic_partition_list_destroy(list);
+    buf_fini(&name);
+    return rc;
+}
+
+static rd_kafka_conf_t *make_conf(const struct consumer *c, const struct props *p,
+                                  const char *bootstrap, struct errtext *why)
+{
+    const char *group = opts_text(c->o, "group", props_get(p, "group.id", NULL));
+    const char *const defaults[][2] = {
+        {"client.id", "console-consumer"},
+        {"allow.auto.create.topics", "true"},
+        {"fetch.wait.max.ms", "500"},
+        {"fetch.error.backoff.ms", "50"},
+        {"queued.min.messages", "50000"},
+        {"auto.offset.reset", opts_has(c->o, "from-beginning") ? "earliest" : "latest"},
+        {"isolation.level", c->isolation},
+        {"log_level", "0"},
+    };
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    enum err rc = ERR_OK;
+
+    for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(defaults); i++)
+        rc = rk_set(conf, defaults[i][0], defaults[i][1], why);
+    if (rc == ERR_OK)
+        rc = rk_apply(c->o, conf, RK_CONSUMER, p, why);
+    if (rc == ERR_OK && group != NULL)
+        rc = rk_set(conf, "group.id", group, why);
+    if (rc == ERR_OK && opts_has(c->o, "from-beginning"))
+        rc = rk_set(conf, "auto.offset.reset", "earliest", why);
+    if (rc == ERR_OK)
+        rc = rk_set(conf, "bootstrap.servers", bootstrap, why);
+    if (rc == ERR_OK)
+        return conf;
+    rd_kafka_conf_destroy(conf);
+    return NULL;
+}
+
+/* "earliest", "latest" or a number, and what auto.offset.reset says without --offset. */
+static enum err choose_offset(struct consumer *c, const struct props *p, struct errtext *why)
+{
+    const char *text = opts_text(c->o, "offset", NULL);
+    const char *reset = props_get(p, "auto.offset.reset", "latest");
+
+    c->offset = opts_has(c->o, "from-beginning") || strcmp(reset, "earliest") == 0 ||
+                        strcmp(reset, "smallest") == 0
+                    ? RD_KAFKA_OFFSET_BEGINNING
+                    : RD_KAFKA_OFFSET_END;
+    if (text == NULL)
+        return ERR_OK;
+    if (strcmp(text, "earliest") == 0)
+        c->offset = RD_KAFKA_OFFSET_BEGINNING;
+    else if (strcmp(text, "latest") == 0)
+        c->offset = RD_KAFKA_OFFSET_END;
+    else if (!opt_number(text, 0, INT64_MAX, &c->offset)) {
+        errtext_set(why,
+                    "The provided offset value '%s' is incorrect. Valid values are "
+                    "'earliest', 'latest', or a non-negative long.",
+                    text);
+        return ERR_INVALID;
+    }
+    return ERR_OK;
+}
+
+/* What Kafka's script refuses. */
+static int check_options(const struct opts *o)
+{
+    if (opts_has(o, "topic") + opts_has(o, "include") + opts_has(o, "whitelist") != 1)
+        return opts_fail(o, "Exactly one of --include/--topic is required.");
+    if (opts_has(o, "partition") && !opts_has(o, "topic"))
+        return opts_fail(o, "The topic is required when partition is specified.");
+    if (opts_has(o, "offset") && !opts_has(o, "partition"))
+        return opts_fail(o, "The partition is required when offset is specified.");
+    if (opts_has(o, "offset") && opts_has(o, "from-beginning"))
+        return opts_fail(o, "--from-beginning and --offset cannot be specified together.");
+    if (opts_has(o, "group") && opts_has(o, "partition"))
+        return opts_fail(o, "Options group and partition cannot be specified together.");
+    return -1;
+}
+
+static int connect_and_run(struct consumer *c, const struct props *p, const char *bootstrap)
+{
+    bool has_group = opts_has(c->o, "group") || props_get(p, "group.id", NULL) != NULL;
+    struct errtext why = {{0}};
+    rd_kafka_conf_t *conf = make_conf(c, p, bootstrap, &why);
+    rd_kafka_t *rk;
+    int rc;
+
+    if (conf == NULL)
+        return opts_fail(c->o, "%s", why.text);
+    rk = rk_new(c->o, RK_CONSUMER, conf, c);
+    if (rk == NULL)
+        return 1;
+    rk_catch_signals();
+    rc = has_group && !opts_has(c->o, "partition") ? run_with_group(c, rk)
+                                                   : run_without_group(c, rk);
+    rd_kafka_destroy(rk);
+    fprintf(stderr, "Processed a total of %" PRId64 " messages\n", c->seen);
+    return rc;
+}
+
+/* The formatter from --formatter, --property and the --...-deserializer options. */
+static enum err choose_format(struct consumer *c, struct props *p, struct errtext *why)
+{
+    const char *unknown;
+    enum err rc = rk_load_props(c->o, "formatter-config", "property", p, why);
+
+    if (rc != ERR_OK)
+        return rc;
+    unknown = formatter_unknown(p);
+    if (unknown != NULL)
+        opts_warn(c->o, "--property %s is not known to the formatter and has no effect", unknown);
+    if (opts_has(c->o, "key-deserializer"))
+        props_set(p, "key.deserializer", opts_text(c->o, "key-deserializer", ""));
+    if (opts_has(c->o, "value-deserializer"))
+        props_set(p, "value.deserializer", opts_text(c->o, "value-deserializer", ""));
+    return formatter_init(&c->format, opts_text(c->o, "formatter", NULL), p, why);
+}
+
+static int run(const struct opts *o)
+{
+    struct consumer c = {.o = o, .isolation = opts_text(o, "isolation-level", "read_uncommitted")};
+    struct props format = {0}, props = {0};
+    struct errtext why = {{0}};
+    char *bootstrap = NULL;
+    int64_t n;
+    int rc = check_options(o);
+
+    if (rc >= 0)
+        return rc;
+    rc = 1;
+    c.pattern.is_all = true;
+    if (topics_pattern_init(&c.pattern, opts_text(o, "include", opts_text(o, "whitelist", NULL)),
+                            &why) != ERR_OK ||
+        choose_format(&c, &format, &why) != ERR_OK ||
+        rk_load_props(o, "consumer.config", "consumer-property", &props, &why) != ERR_OK ||
+        choose_offset(&c, &props, &why) != ERR_OK) {
+        (void)opts_fail(o, "%s", why.text);
+        goto out;
+    }
+    c.max_messages = opts_int(o, "max-messages", -1);
+    c.timeout_ms = opts_int(o, "timeout-ms", -1);
+    if (c.timeout_ms < 0 &&
+        opt_number(props_get(&props, "consumer.timeout.ms", "-1"), 0, INT32_MAX, &n))
+        c.timeout_ms = n; /* 0.8's name */
+    bootstrap = rk_bootstrap(o, &props, true);
+    if (bootstrap != NULL)
+        rc = rk_check_reachable(o, bootstrap, &props);
+    if (bootstrap != NULL && rc < 0)
+        rc = connect_and_run(&c, &props, bootstrap);
+out:
+    mem_free(bootstrap);
+    topics_pattern_fini(&c.pattern);
+    props_fini(&format);
+    props_fini(&props);
+    buf_fini(&c.out);
+    return rc;
+}
+
+int cmd_console_consumer(int argc, char **argv)
+{
+    struct opts o;
+    int rc = opts_start(&o, &command, argc, argv);
+
+    if (rc < 0)
+        rc = run(&o);
+    opts_fini(&o);
+    return rc;
+}

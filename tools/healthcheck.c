@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kafuka-healthcheck: does a broker answer, and does it belong to a cluster? One line, and the exit
+ * status for containers and scripts: 0 healthy, 1 not. */
+#include "common/base/clock.h"
+#include "tools/admin.h"
+#include "tools/tool.h"
+
+#include <stdio.h>
+
+enum { DEFAULT_CHECK_TIMEOUT_MS = 5000 };
+
+static const struct opt_spec specs[] = {
+    {"bootstrap-server", OPT_TEXT, "host:port,...", "The broker to ask (default localhost:9092).",
+     0, 0},
+    {"command-config", OPT_TEXT, "file", "Properties for the connection.", 0, 0},
+    {"timeout-ms", OPT_INT, "ms", "How long the broker may take (default 5000).", 1, INT32_MAX},
+};
+
+static const struct opt_command command = {
+    .name = "healthcheck",
+    .summary = "does a broker answer and belong to a cluster? Exit status 0 or 1.",
+    .specs = specs,
+    .spec_count = ARRAY_LEN(specs),
+    .examples = "--bootstrap-server localhost:9092\n"
+                "--bootstrap-server localhost:9092 --timeout-ms 1000 && echo ready\n",
+};
+
+static int check(struct admin *a, const struct opts *o, int64_t started_us)
+{
+    struct errtext why = {{0}};
+
+    if (admin_brokers(a, &why) != ERR_OK)
+        return opts_fail(o, "%s", why.text);
+    if (a->metadata.brokers_count <= 0)
+        return opts_fail(o, "the broker answers but is not registered in a cluster yet");
+    if (a->metadata.controller_id < 0)
+        return opts_fail(o, "the broker answers but knows no controller yet");
+    printf("healthy: %d broker%s, controller %d, cluster %.*s, answered in %.1f ms\n",
+           a->metadata.brokers_count, a->metadata.brokers_count == 1 ? "" : "s",
+           a->metadata.controller_id, STR_ARG(a->metadata.cluster_id),
+           (double)(clock_mono_us() - started_us) / 1000.0);
+    return 0;
+}
+
+static int run(const struct opts *o)
+{
+    int64_t started_us = clock_mono_us();
+    struct errtext why = {{0}};
+    struct admin a;
+    int rc;
+
+    if (admin_init(&a, opts_text(o, "bootstrap-server", "localhost:9092"),
+                   opts_text(o, "command-config", NULL),
+                   opts_int(o, "timeout-ms", DEFAULT_CHECK_TIMEOUT_MS), &why) != ERR_OK)
+        rc = opts_fail(o, "%s", why.text);
+    else
+        rc = check(&a, o, started_us);
+    admin_close(&a);
+    return rc;
+}
+
+int cmd_healthcheck(int argc, char **argv)
+{
+    struct opts o;
+    int rc = opts_start(&o, &command, argc, argv);
+
+    if (rc < 0)
+        rc = run(&o);
+    opts_fini(&o);
+    return rc;
+}

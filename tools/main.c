@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kafuka - the one executable behind every command. The command is the first argument
+ * (`kafuka topics ...`) or the name it was called by: kafuka-topics, kafka-topics, kafka-topics.sh.
+ * `kafka-run-class.sh kafka.admin.TopicCommand ...` works too. */
+#include "config.h"
+
+#include "common/base/base.h"
+#include "common/base/slog.h"
+#include "tools/opt.h"
+#include "tools/tool.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct tool {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+    const char *class_name; /* last part of Kafka's class; NULL: none */
+} tools[] = {
+    {"console-consumer", cmd_console_consumer, "prints records of topics", "ConsoleConsumer"},
+    {"console-producer", cmd_console_producer, "sends lines of the standard input",
+     "ConsoleProducer"},
+    {"healthcheck", cmd_healthcheck, "does a broker answer and belong to a cluster?", NULL},
+    {"topics", cmd_topics, "creates, lists, describes, alters and deletes topics", "TopicCommand"},
+};
+
+static void print_usage(FILE *to)
+{
+    fprintf(to, "kafuka: the tools of a kafuka or Kafka cluster\n\n"
+                "Usage: kafuka <command> [options]     (or kafuka-<command> [options])\n\n");
+    for (size_t i = 0; i < ARRAY_LEN(tools); i++)
+        fprintf(to, "  %-21s %s\n", tools[i].name, tools[i].summary);
+    fprintf(to, "\n`kafuka <command> --help` lists the options of a command, with examples.\n");
+}
+
+static const struct tool *find_tool(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(tools); i++)
+        if (strcmp(tools[i].name, name) == 0)
+            return &tools[i];
+    return NULL;
+}
+
+/* "kafka.admin.TopicCommand" -> topics */
+static const struct tool *find_class(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+
+    for (size_t i = 0; dot != NULL && i < ARRAY_LEN(tools); i++)
+        if (tools[i].class_name != NULL && strcmp(tools[i].class_name, dot + 1) == 0)
+            return &tools[i];
+    return NULL;
+}
+
+/* The command in the name of the program: "/usr/bin/kafka-topics.sh" -> "topics"; NULL: none. The
+ * caller frees. */
+static char *command_of_path(const char *path)
+{
+    const char *base = strrchr(path, '/');
+    size_t len;
+
+    base = base == NULL ? path : base + 1;
+    if (strncmp(base, "lt-", 3) == 0)
+        base += 3;
+    if (strncmp(base, "kafuka-", 7) == 0)
+        base += 7;
+    else if (strncmp(base, "kafka-", 6) == 0)
+        base += 6;
+    else
+        return NULL;
+    len = strlen(base);
+    if (len > 3 && strcmp(base + len - 3, ".sh") == 0)
+        len -= 3;
+    return xstrndup(base, len);
+}
+
+static int fail_unknown(const char *word)
+{
+    const char *names[ARRAY_LEN(tools)];
+    const char *near;
+
+    for (size_t i = 0; i < ARRAY_LEN(tools); i++)
+        names[i] = tools[i].name;
+    near = opt_nearest(word, names, ARRAY_LEN(tools));
+    if (near != NULL)
+        fprintf(stderr, "kafuka: there is no command '%s'; did you mean '%s'?\n", word, near);
+    else
+        fprintf(stderr, "kafuka: there is no command '%s'; 'kafuka --help' lists them\n", word);
+    return 1;
+}
+
+static int run(int argc, char **argv)
+{
+    char *name = argc > 0 ? command_of_path(argv[0]) : NULL;
+    const struct tool *t = NULL;
+    int rc;
+
+    if (name != NULL && strcmp(name, "run-class") != 0) {
+        t = find_tool(name);
+        rc = t != NULL ? t->run(argc, argv) : fail_unknown(name);
+        mem_free(name);
+        return rc;
+    }
+    mem_free(name);
+    if (argc < 2) {
+        print_usage(stderr);
+        return 1;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        print_usage(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("kafuka %s\n", PACKAGE_VERSION);
+        return 0;
+    }
+    t = find_tool(argv[1]);
+    if (t == NULL)
+        t = find_class(argv[1]);
+    return t != NULL ? t->run(argc - 1, argv + 1) : fail_unknown(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    int rc;
+
+    /* a reader that went away ends the output, not by a signal but by a failed write */
+    (void)signal(SIGPIPE, SIG_IGN);
+    slog_min_level = SLOG_ERROR;
+    rc = run(argc, argv);
+    if (fflush(stdout) != 0 && rc == 0) {
+        fprintf(stderr, "kafuka: the output could not be written\n");
+        rc = 1;
+    }
+    return rc;
+}
