@@ -9,6 +9,8 @@
 #include "common/zk/coord.h"
 
 struct controller;
+struct pool;
+struct tls_context;
 
 struct controller_options {
     int32_t broker_id;
@@ -18,12 +20,16 @@ struct controller_options {
     bool delete_topic_enable, unclean_leader_election, auto_leader_rebalance;
     int32_t imbalance_percentage;
     int64_t imbalance_check_interval_s;
-    struct coord *coord;
-    /* Hosts the thread's session events too: the owner calls controller_session_* from coord's
-     * on_state. */
+    struct coord *coord; /* the owner tells of its session: controller_session_expired() from
+                            on_state */
+    struct pool *pool;   /* resolves brokers' names; NULL: they are addresses */
+    struct tls_context
+        *tls; /* of the inter-broker listener; NULL: plain. Outlives the controller */
 };
 NODISCARD enum err controller_start(const struct controller_options *o, struct controller **out);
-void controller_stop(struct controller **c); /* resigns first when active */
+/* Resigns first when active (the next controller need not wait for the session's end). Before
+ * coord_close. Requests that wait are answered NOT_CONTROLLER; their mailboxes must still live. */
+void controller_stop(struct controller **c);
 /* Any thread. The broker registered with this epoch (czxid): take part in elections from now on. */
 void controller_broker_registered(struct controller *c, int64_t broker_epoch);
 void controller_session_expired(struct controller *c);
