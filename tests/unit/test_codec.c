@@ -531,6 +531,22 @@ START_TEST(stored_records_carry_their_version)
 }
 END_TEST
 
+START_TEST(a_commit_marker_is_as_kafka_writes_it)
+{
+    uint8_t raw[16];
+    struct kp_ControlRecordKey key = {.type = 1}; /* commit */
+    struct kp_EndTxnMarker value = {.coordinator_epoch = 5};
+    struct buf out = {0};
+
+    ck_assert_int_eq(kp_record_encode(&kp_ControlRecordKey_schema, 0, &key, &out, NULL), ERR_OK);
+    assert_same_bytes("ControlRecordKey", 0, unhex("0000 0001", raw), of_buf(&out));
+    out.len = 0;
+    ck_assert_int_eq(kp_record_encode(&kp_EndTxnMarker_schema, 0, &value, &out, NULL), ERR_OK);
+    assert_same_bytes("EndTxnMarker", 0, unhex("0000 00000005", raw), of_buf(&out));
+    buf_fini(&out);
+}
+END_TEST
+
 /* ---------------------------------------------------------------- headers and the table of APIs */
 
 START_TEST(every_header_survives_a_round_trip)
@@ -672,6 +688,7 @@ static Suite *codec_suite(void)
     tcase_add_test(hand, a_nullable_struct_is_kept_by_pointer);
     tcase_add_loop_test(hand, holes_are_where_the_records_belong, 0, 18);
     tcase_add_test(hand, stored_records_carry_their_version);
+    tcase_add_test(hand, a_commit_marker_is_as_kafka_writes_it);
     tcase_add_loop_test(hand, every_header_survives_a_round_trip, 0, (int)kp_api_count);
     tcase_add_test(hand, a_header_of_an_unknown_api_or_version_still_gives_its_ids);
     tcase_add_test(hand, messages_print_as_json);
