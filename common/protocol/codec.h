@@ -21,8 +21,8 @@ struct kp_schema; /* generated tables; see codec.c */
  * message, or bytes left over; NO_MEMORY: the arena's limit. */
 NODISCARD enum err kp_decode(const struct kp_schema *s, int16_t version, struct bytes in,
                              struct arena *a, void *out, struct errtext *why);
-/* As kp_decode, but leaves what follows the message: used_out bytes were read. For headers, embedded
- * messages, and the bodies of requests: Kafka ignores what stands behind them. */
+/* As kp_decode, but leaves what follows the message: used_out bytes were read. For headers,
+ * embedded messages, and the bodies of requests: Kafka ignores what stands behind them. */
 NODISCARD enum err kp_decode_prefix(const struct kp_schema *s, int16_t version, struct bytes in,
                                     struct arena *a, void *out, size_t *used_out,
                                     struct errtext *why);
