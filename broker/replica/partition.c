@@ -304,11 +304,20 @@ static void write_epoch(struct partition *p, const struct repl_effect *fx, struc
         p, &(struct repl_event){.kind = REPL_EV_EPOCH_WRITTEN, .epoch_written = {fx->epoch}}, w);
 }
 
+static void note_quietly(struct partition *p, enum partition_watch_kind kind)
+{
+    struct partition_watch *watch;
+
+    LIST_FOREACH (watch, &p->watches[kind], link)
+        watch_list_put(watch->list, watch);
+}
+
 static void set_hw(struct partition *p, int64_t hw, struct wake *w)
 {
     log_set_high_watermark(p->log, hw);
     replicas_note_hw(p->owner);
     partition_wake_locked(p, WATCH_HW, w);
+    note_quietly(p, WATCH_LEO); /* followers learn the HW with their next answer */
     finish_waits(p, &p->waits_hw, true, w);
 }
 

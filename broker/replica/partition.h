@@ -119,6 +119,7 @@ struct partition_watch {
     LIST_ENTRY(partition_watch) link; /* the partition's watches; guarded by the partition's lock */
     TAILQ_ENTRY(partition_watch) ready; /* the context's ready list; guarded by the list's lock */
     bool is_ready;
+    bool is_quiet; /* ready, but the loop was not told */
 };
 /* w->list and w->kind are set by the caller, the rest zero. Takes its own reference to p. Starts
  * not ready: add first, then look (partition_read), so that nothing is missed in between. */

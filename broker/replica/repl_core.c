@@ -381,6 +381,11 @@ static void on_appended(struct repl_core *r, const struct repl_event *ev, struct
 {
     ASSERT(r->role == REPL_LEADER);
     ASSERT(ev->appended.end_offset >= r->end_offset);
+    /* Who had everything was caught up until now. Its last fetch may be long ago: a fetch session
+     * does not name partitions without news. */
+    for (int16_t i = 0; i < r->remote_count; i++)
+        if (r->remotes[i].end_offset == r->end_offset)
+            r->remotes[i].last_caught_up_ms = i64_max(r->remotes[i].last_caught_up_ms, ev->now_ms);
     r->end_offset = ev->appended.end_offset;
     advance_hw(r, ev, fx);
 }

@@ -82,6 +82,7 @@ void watch_list_put(struct watch_list *l, struct partition_watch *w)
     lock_take(&l->lock);
     if (!w->is_ready) {
         w->is_ready = true;
+        w->is_quiet = true;
         TAILQ_INSERT_TAIL(&l->ready, w, ready);
     }
     lock_release(&l->lock);
@@ -106,9 +107,11 @@ bool watch_list_mark(struct partition_watch *w)
     CHECK_OBJ(l, WATCH_LIST_MAGIC);
     lock_take(&l->lock);
     ASSERT(!l->is_closed);
-    if (!w->is_ready) {
+    if (!w->is_ready || w->is_quiet) {
+        if (!w->is_ready)
+            TAILQ_INSERT_TAIL(&l->ready, w, ready);
         w->is_ready = true;
-        TAILQ_INSERT_TAIL(&l->ready, w, ready);
+        w->is_quiet = false;
         must_post = !l->is_mailed;
         l->is_mailed = true;
     }

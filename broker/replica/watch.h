@@ -35,8 +35,8 @@ void watch_list_free(struct watch_list **l);
 /* Loop thread. The first ready watch, taken from the list; NULL when there is none. From now on
  * news of its partition make it ready again. */
 struct partition_watch *watch_list_take(struct watch_list *l);
-/* Loop thread: puts a watch on the list without telling the loop (the context has to look at that
- * partition again in any case, e.g. because its answer was full). */
+/* Any thread: puts a watch on the list without telling the loop: news that are no reason to answer,
+ * but belong into the next answer (a follower hears of a new HW that way). */
 void watch_list_put(struct watch_list *l, struct partition_watch *w);
 /* Any thread: nothing is ready. */
 bool watch_list_is_empty(struct watch_list *l);
