@@ -355,7 +355,7 @@ enum err kp_encode_holes(const struct kp_schema *s, int16_t version, const void 
                          struct buf *out, struct kp_hole_at *holes_out, size_t holes_max,
                          size_t *hole_count_out, struct errtext *why)
 {
-    struct kp_hole_at none;
+    struct kp_hole_at none = {0}; /* stands for a caller without room */
     struct writer w = {
         .out = out,
         .version = version,
