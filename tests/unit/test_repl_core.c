@@ -208,12 +208,28 @@ START_TEST(enough_in_hw_but_too_few_in_isr_gives_after_append)
     fetch(2, 10);
     ck_assert(repl_is_replicated(&core, core.leader_epoch, 10, -1, &code));
     ck_assert_int_eq(code, KE_NONE);
-    now += 40000;
     append(20);
+    now += 40000;
     tick();
     isr_result(KE_NONE, 2, IDS(1));
     ck_assert(repl_is_replicated(&core, core.leader_epoch, 10, -1, &code));
     ck_assert_int_eq(code, KE_NOT_ENOUGH_REPLICAS_AFTER_APPEND);
+}
+END_TEST
+
+START_TEST(a_follower_of_an_idle_partition_was_caught_up_until_the_append)
+{
+    become(1, 1, IDS(1, 2), IDS(1, 2), 1, 0, 0, 0, true);
+    step((struct repl_event){.kind = REPL_EV_EPOCH_WRITTEN, .epoch_written = {1}});
+    append(10);
+    fetch(2, 10);
+    now += 400000; /* its session names no partition without news */
+    append(20);
+    tick();
+    ck_assert_int_eq(core.isr_state, REPL_ISR_COMMITTED);
+    now += 30001;
+    tick();
+    ck_assert_int_ne(core.isr_state, REPL_ISR_COMMITTED);
 }
 END_TEST
 
@@ -818,6 +834,7 @@ int main(void)
     tcase_add_test(l, min_isr_above_the_replication_factor_does_not_block);
     tcase_add_test(l, a_lower_min_isr_lets_hw_go_on);
     tcase_add_test(l, enough_in_hw_but_too_few_in_isr_gives_after_append);
+    tcase_add_test(l, a_follower_of_an_idle_partition_was_caught_up_until_the_append);
     tcase_add_test(l, historic_acks_count_replicas_with_the_leader);
     tcase_add_test(l, follower_at_the_end_of_an_idle_log_stays_in_sync);
     tcase_add_test(l, follower_that_reaches_the_end_of_its_last_fetch_is_caught_up);
