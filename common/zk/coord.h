@@ -133,6 +133,10 @@ void coord_watch(struct coord *c, const char *prefix, struct mailbox *to,
  */
 void coord_unwatch(struct coord *c, void *arg);
 
+/* For who makes many calls and waits for all: delivers to's mail on this thread until *pending is
+ * 0. Calls to that mailbox that have no connection for connection_timeout_ms end in UNREACHABLE. */
+void coord_wait_all(struct coord *c, struct mailbox *to, const int32_t *pending);
+
 /* Blocking forms for start-up, tools and tests; never on a loop or a library thread. op_errs and
  * op_stats may be NULL. created_path_out (may be NULL): free it. */
 NODISCARD enum err coord_get_wait(struct coord *c, const char *path, struct buf *data_out,

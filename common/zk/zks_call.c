@@ -125,6 +125,7 @@ static struct zks_call *call_new(enum zks_kind kind, const char *path, struct ma
     call->mail.deliver = call_deliver;
     call->kind = kind;
     call->to = to;
+    call->group = to;
     call->done = done;
     call->arg = arg;
     call->path = xstrdup(path == NULL ? "" : path);

@@ -79,7 +79,7 @@ static void create_step(struct create *t)
     op.data =
         is_parent || t->data_is_null ? BYTES_NULL : (struct bytes){t->data.p, (int64_t)t->data.len};
     struct zks_call *call = zks_call_multi(&op, 1, NULL, create_done, t);
-    call->group = t->to == NULL ? t->arg : NULL;
+    call->group = t->to == NULL ? t->arg : t->to;
     mem_free(part);
     zks_submit(t->coord, call);
 }
@@ -257,7 +257,7 @@ static void removal_advance_locked(struct removal *t)
         }
         while ((call = next_call_locked(t)) != NULL) {
             t->underway++;
-            call->group = t->to == NULL ? t->arg : NULL;
+            call->group = t->to == NULL ? t->arg : t->to;
             lock_release(&t->lock);
             zks_submit(t->coord, call);
             lock_take(&t->lock);

@@ -5,6 +5,8 @@
 #include "common/base/clock.h"
 #include "common/zk/zks_internal.h"
 
+#include <poll.h>
+
 struct waiter {
     struct lock lock;
     pthread_cond_t cond;
@@ -78,18 +80,38 @@ static bool is_done_by(struct waiter *w, int64_t deadline_us)
     return is_done;
 }
 
+/* Somebody waits; since_ms: since when without a connection (advanced here). */
+static bool is_hopeless(struct coord *c, int64_t *since_ms)
+{
+    int64_t now = clock_mono_ms();
+
+    if (coord_state_now(c) == COORD_CONNECTED)
+        *since_ms = now;
+    return (c->connection_timeout_ms >= 0 && now - *since_ms >= c->connection_timeout_ms) ||
+           (c->stop != NULL && atomic_load(c->stop));
+}
+
 static enum err wait_done(struct coord *c, struct waiter *w)
 {
-    int64_t since_us = clock_mono_us();
+    int64_t since_ms = clock_mono_ms();
 
-    while (!is_done_by(w, clock_mono_us() + ZKS_POLL_STOP_MS * 1000)) {
-        bool is_late = c->connection_timeout_ms >= 0 &&
-                       clock_mono_us() - since_us >= c->connection_timeout_ms * 1000;
-        bool is_stopped = c->stop != NULL && atomic_load(c->stop);
-        if (is_late || is_stopped)
+    while (!is_done_by(w, clock_mono_us() + ZKS_POLL_STOP_MS * 1000))
+        if (is_hopeless(c, &since_ms))
             zks_cancel_waiting(c, w); /* what is with the library comes back */
-    }
     return waiter_fini(w);
+}
+
+void coord_wait_all(struct coord *c, struct mailbox *to, const int32_t *pending)
+{
+    struct pollfd p = {.fd = to->fd, .events = POLLIN};
+    int64_t since_ms = clock_mono_ms();
+
+    (void)mailbox_deliver(to);
+    while (*pending > 0) {
+        if (poll(&p, 1, ZKS_POLL_STOP_MS) == 0 && is_hopeless(c, &since_ms))
+            zks_cancel_waiting(c, to);
+        (void)mailbox_deliver(to);
+    }
 }
 
 static enum err call_and_wait(struct coord *c, struct waiter *w, struct zks_call *call)
