@@ -21,34 +21,34 @@ struct replay {
 
 static inline void replay_add(struct replay *r, const uint8_t *p, size_t n)
 {
-    uint8_t *copy = malloc(n + 1);
+    uint8_t *copy = xmalloc(n + 1);
 
     if (n > 0)
         memcpy(copy, p, n);
-    r->inputs = realloc(r->inputs, (r->count + 1) * sizeof *r->inputs);
+    r->inputs = xrealloc(r->inputs, (r->count + 1) * sizeof *r->inputs);
     r->inputs[r->count++] = (struct bytes){copy, (int64_t)n};
 }
 
 static inline void replay_fini(struct replay *r)
 {
     for (size_t i = 0; i < r->count; i++)
-        free((void *)(uintptr_t)r->inputs[i].p);
-    free(r->inputs);
+        mem_free((void *)(uintptr_t)r->inputs[i].p);
+    mem_free(r->inputs);
 }
 
 static inline bool replay_add_file(struct replay *r, const char *path)
 {
-    uint8_t *p = malloc(1 << 20);
+    uint8_t *p = xmalloc(1 << 20);
     FILE *f = fopen(path, "rb");
 
     if (f == NULL) {
         perror(path);
-        free(p);
+        mem_free(p);
         return false;
     }
     replay_add(r, p, fread(p, 1, 1 << 20, f));
     (void)fclose(f);
-    free(p);
+    mem_free(p);
     return true;
 }
 
@@ -69,9 +69,9 @@ static inline bool replay_add_folder(struct replay *r, const char *folder)
             (void)snprintf(path, sizeof path, "%s/%s", folder, entries[i]->d_name);
             ok = replay_add_file(r, path) && ok;
         }
-        free(entries[i]);
+        mem_free(entries[i]);
     }
-    free(entries);
+    mem_free(entries);
     return ok;
 }
 
@@ -84,12 +84,12 @@ static inline uint32_t replay_below(struct replay *r, size_t n)
 /* Exactly n bytes on the heap, so that AddressSanitizer sees a read behind them. */
 static inline void replay_one(const uint8_t *p, size_t n)
 {
-    uint8_t *copy = malloc(n == 0 ? 1 : n);
+    uint8_t *copy = xmalloc(n == 0 ? 1 : n);
 
     if (n > 0)
         memcpy(copy, p, n);
     (void)LLVMFuzzerTestOneInput(copy, n);
-    free(copy);
+    mem_free(copy);
 }
 
 /* One to four changes: a bit, an extreme byte, a copy of another place, a piece cut out, the end
@@ -98,7 +98,7 @@ static inline void replay_mutated(struct replay *r, struct bytes in)
 {
     static const uint8_t extreme[] = {0x00, 0x01, 0x7f, 0x80, 0xfe, 0xff};
     size_t n = (size_t)in.len;
-    uint8_t *p = malloc(n + 1);
+    uint8_t *p = xmalloc(n + 1);
 
     if (n > 0)
         memcpy(p, in.p, n);
@@ -125,7 +125,7 @@ static inline void replay_mutated(struct replay *r, struct bytes in)
         }
     }
     replay_one(p, n);
-    free(p);
+    mem_free(p);
 }
 
 /* All inputs as they are, then that many mutations. REPLAY_SEED in the environment replaces the

@@ -18,8 +18,8 @@ struct frame {
 static inline void frames_free(struct frame *frames, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        free((void *)(uintptr_t)frames[i].bytes.p);
-    free(frames);
+        mem_free((void *)(uintptr_t)frames[i].bytes.p);
+    mem_free(frames);
 }
 
 /* One line; false if it is not a frame. */
@@ -31,7 +31,7 @@ static inline bool frame_parse(const char *text, struct frame *out)
     if (sscanf(text, "%15s %d %d %n", kind, &key, &version, &at) != 3 || at == 0)
         return false;
     size_t digits = strspn(text + at, "0123456789abcdef");
-    uint8_t *p = malloc(digits / 2 + 1);
+    uint8_t *p = xmalloc(digits / 2 + 1);
     for (size_t i = 0; i < digits / 2; i++) {
         unsigned v = 0;
         (void)sscanf(text + at + 2 * i, "%2x", &v);
@@ -59,14 +59,14 @@ static inline bool frames_read(const char *path, struct frame **frames_out, size
     for (int line = 1; getline(&text, &size, f) >= 0; line++) {
         if (text[0] == '#')
             continue;
-        frames = realloc(frames, (count + 1) * sizeof *frames);
+        frames = xrealloc(frames, (count + 1) * sizeof *frames);
         if (!frame_parse(text, &frames[count])) {
             (void)fprintf(stderr, "%s:%d: not a frame\n", path, line);
             exit(EXIT_FAILURE);
         }
         frames[count++].line = line;
     }
-    free(text);
+    mem_free(text);
     (void)fclose(f);
     *frames_out = frames;
     *count_out = count;
