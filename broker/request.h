@@ -11,10 +11,10 @@
 
 #include "common/base/base.h"
 #include "common/base/mailbox.h"
+#include "common/net/conn.h"
 #include "common/net/loop.h"
 
 struct broker;
-struct conn;
 struct listener;
 struct metadata;
 struct log_range; /* broker/log/log.h: a range of bytes of a segment file, with a reference */
@@ -28,7 +28,8 @@ struct request {
     int32_t correlation_id;
     struct str client_id; /* points into the frame */
     struct broker *broker;
-    struct conn *conn; /* NULL once the connection is gone: the reply is dropped */
+    struct conn *conn; /* NULL once the connection is gone: the reply is dropped. Also an identity:
+                          not to be used otherwise */
     struct loop *loop;
     const struct listener *listener; /* where it came in */
     struct str
@@ -47,11 +48,20 @@ struct request {
      * to do, the reply will be dropped. */
     void (*on_cancel)(struct request *r);
     void *handler_data;
-    TAILQ_ENTRY(request) link; /* connection's queue */
-    bool is_done;              /* the reply waits for those before it */
-    int32_t throttle_ms;       /* mute the connection for that long after the reply; quotas */
-    struct reply *reply;       /* net's own */
+    int32_t throttle_ms;      /* mute the connection for that long after the reply; quotas */
+    struct exchange exchange; /* server's own, as all below */
+    struct request *next_free;
+    bool is_cancelled;
 };
+
+/* Server's side: a request for the frame (taken), not decoded yet. NULL: no memory. */
+struct request *request_begin(struct conn *c, struct frame *f, bool may_overlap);
+/* From the connection's on_cancel. */
+void request_cancelled(struct exchange *x);
+/* Frees what the thread keeps for the next requests; at the end of a loop. */
+void request_free_kept(void);
+/* The ranges of answers are the log's. */
+extern const struct conn_range_ops request_range_ops;
 
 /* Encodes msg (struct kp_<Api>Response) for the request's version and sends it. Ends the request.
  */
@@ -62,6 +72,9 @@ void request_reply_ranges(struct request *r, const void *msg, struct log_range *
                           size_t count);
 /* No answer (Produce with acks=0). Ends the request. */
 void request_reply_none(struct request *r);
+/* An encoded body of an older version than the request's: only for ApiVersions. Ends the request.
+ */
+void request_reply_as(struct request *r, int16_t version, const void *msg);
 /* Closes the connection, with a log line; why: constant text. Ends the request. */
 void request_close(struct request *r, const char *why);
 /* After on_cancel: ends the request without an answer. */

@@ -23,9 +23,10 @@ enum { CONN_OVERLAP_MAX = 32 };
 /* A range of a file in an answer. The answer owns it from conn_reply on and calls release once, on
  * any thread. */
 struct conn_range {
-    void *owner;
+    void *owner; /* not NULL; an empty range may have none */
     int64_t position;
     int64_t length;
+    bool is_open; /* the ops' own */
 };
 struct conn_range_ops {
     /* An open descriptor that stays open until release; -1 with errno. fd may open a file and is

@@ -6,6 +6,11 @@
 
 const uint8_t kp_hole[1] = {0};
 
+size_t kp_size(const struct kp_schema *s)
+{
+    return s->size;
+}
+
 void kp_defaults(const struct kp_schema *s, void *msg)
 {
     if (s->defaults == NULL)

@@ -26,6 +26,7 @@ NODISCARD enum err kp_decode(const struct kp_schema *s, int16_t version, struct 
 NODISCARD enum err kp_decode_prefix(const struct kp_schema *s, int16_t version, struct bytes in,
                                     struct arena *a, void *out, size_t *used_out,
                                     struct errtext *why);
+size_t kp_size(const struct kp_schema *s); /* of struct kp_X */
 /* Sets every field to its default. Callers build messages by kp_defaults and then the fields they
  * mean. */
 void kp_defaults(const struct kp_schema *s, void *msg);

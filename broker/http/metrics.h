@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* metrics - the broker's numbers: relaxed atomics that any thread bumps, and the Prometheus text
+ * made of them. They are statistics only: nothing decides by them. */
+#ifndef BROKER_HTTP_METRICS_H
+#define BROKER_HTTP_METRICS_H
+
+#include "common/base/base.h"
+
+#include <stdatomic.h>
+
+enum { METRICS_API_MAX = 128, METRICS_BUCKETS = 16 };
+
+struct metrics {
+#define X(kind, field, name, help) _Atomic int64_t field;
+#include "broker/http/metrics.def"
+#undef X
+    /* per api key: how many, microseconds from the frame to the answer, and how many took less than
+     * 2^i * 64 us */
+    struct metrics_api {
+        _Atomic int64_t count, total_us;
+        _Atomic int64_t buckets[METRICS_BUCKETS];
+    } apis[METRICS_API_MAX];
+};
+extern struct metrics metrics;
+
+#define METRIC_ADD(field, n)                                                                       \
+    ((void)atomic_fetch_add_explicit(&metrics.field, (int64_t)(n), memory_order_relaxed))
+#define METRIC_SET(field, n)                                                                       \
+    (atomic_store_explicit(&metrics.field, (int64_t)(n), memory_order_relaxed))
+#define METRIC_GET(field) (atomic_load_explicit(&metrics.field, memory_order_relaxed))
+
+void metrics_request_done(int16_t api_key, int64_t us);
+
+struct broker;
+struct conn_stats;
+/* All numbers in the Prometheus text format. b may be NULL. */
+void metrics_print(const struct broker *b, const struct conn_stats *stats, struct buf *out);
+
+#endif
