@@ -37,6 +37,7 @@ struct log_range {
     struct log_segment *segment;
     int64_t position;
     int64_t length;
+    bool has_fd; /* log_range_fd's */
 };
 /* Any thread. An open descriptor for the range's file, kept open until log_range_release: from the
  * LRU of open files. -1 with errno when it can't be opened. May open a file: probe with
