@@ -463,7 +463,7 @@ static void ranges_on_loop(void *arg)
         for (size_t k = 0; k < r->head; k++)
             buf_add(&b, "h", 1);
         holes[i] = b.len;
-        ranges[i] = (struct conn_range){&ranges[i], position, (int64_t)r->lens[i]};
+        ranges[i] = (struct conn_range){&ranges[i], position, (int64_t)r->lens[i], false};
         position += (int64_t)r->lens[i];
     }
     buf_add(&b, "end", 3);
