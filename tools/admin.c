@@ -189,9 +189,9 @@ enum err admin_init(struct admin *a, const char *bootstrap, const char *command_
     return ERR_UNSUPPORTED;
 }
 
-int admin_start(struct admin *a, const struct opts *o)
+int admin_start_at(struct admin *a, const struct opts *o, const char *bootstrap,
+                   const char *command_config)
 {
-    const char *bootstrap = opts_text(o, "bootstrap-server", NULL);
     struct errtext why = {{0}};
     struct bclient *c;
 
@@ -199,13 +199,19 @@ int admin_start(struct admin *a, const struct opts *o)
     if (bootstrap == NULL)
         return opts_fail(o, "--bootstrap-server must be specified, for example "
                             "--bootstrap-server localhost:9092");
-    if (admin_init(a, bootstrap, opts_text(o, "command-config", NULL),
-                   opts_int(o, "timeout-ms", DEFAULT_TIMEOUT_MS), &why) != ERR_OK ||
+    if (admin_init(a, bootstrap, command_config, opts_int(o, "timeout-ms", DEFAULT_TIMEOUT_MS),
+                   &why) != ERR_OK ||
         admin_client(a, ADMIN_ANY, &c, &why) != ERR_OK) {
         admin_close(a);
         return opts_fail(o, "%s", why.text);
     }
     return -1;
+}
+
+int admin_start(struct admin *a, const struct opts *o)
+{
+    return admin_start_at(a, o, opts_text(o, "bootstrap-server", NULL),
+                          opts_text(o, "command-config", NULL));
 }
 
 void admin_close(struct admin *a)

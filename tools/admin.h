@@ -64,6 +64,9 @@ NODISCARD enum err admin_init(struct admin *a, const char *bootstrap, const char
 /* admin_init from the options, with the connection made: -1 to go on, else an exit status (the
  * line is printed). */
 int admin_start(struct admin *a, const struct opts *o);
+/* The same with addresses (NULL: a mistake, said so) and properties from elsewhere. */
+int admin_start_at(struct admin *a, const struct opts *o, const char *bootstrap,
+                   const char *command_config);
 void admin_close(struct admin *a);
 
 /* Calls node (an id, ADMIN_ANY or ADMIN_CONTROLLER), connecting if needed. See bclient_call. */

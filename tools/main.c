@@ -19,10 +19,20 @@ static const struct tool {
     const char *summary;
     const char *class_name; /* last part of Kafka's class; NULL: none */
 } tools[] = {
+    {"broker-api-versions", cmd_broker_api_versions, "which requests each broker understands",
+     "BrokerApiVersionsCommand"},
+    {"cluster", cmd_cluster, "the id of the cluster", "ClusterTool"},
+    {"configs", cmd_configs, "shows and changes configurations of topics and brokers",
+     "ConfigCommand"},
     {"console-consumer", cmd_console_consumer, "prints records of topics", "ConsoleConsumer"},
     {"console-producer", cmd_console_producer, "sends lines of the standard input",
      "ConsoleProducer"},
+    {"delete-records", cmd_delete_records, "deletes the records before an offset",
+     "DeleteRecordsCommand"},
+    {"get-offsets", cmd_get_offsets, "first, last or timed offsets of partitions",
+     "GetOffsetShell"},
     {"healthcheck", cmd_healthcheck, "does a broker answer and belong to a cluster?", NULL},
+    {"log-dirs", cmd_log_dirs, "what lies in the log directories of the brokers", "LogDirsCommand"},
     {"topics", cmd_topics, "creates, lists, describes, alters and deletes topics", "TopicCommand"},
 };
 

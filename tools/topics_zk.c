@@ -301,6 +301,8 @@ static int run_create(struct coord *c, struct arena *a, const struct opts *o)
     code = zkadmin_create_topic(c, &t, &why);
     if (code == KE_TOPIC_ALREADY_EXISTS && opts_has(o, "if-not-exists"))
         return 0;
+    if (code == KE_TOPIC_ALREADY_EXISTS && strstr(why.text, "delet") == NULL)
+        return topics_fail("Topic '%s' already exists.", t.name);
     if (code != KE_NONE)
         return topics_fail("%s", why.text);
     printf("Created topic %s.\n", t.name);
