@@ -142,7 +142,9 @@ static void ids_minus(struct core_ids *out, const struct core_ids *a, const stru
         core_ids_remove(out, b->v[i]);
 }
 
-/* The plan enters the model; its znode is written, and only then carried out. */
+/* The plan enters the model; its znode is written, and only then carried out. What an older plan was
+ * adding stays until phase B, in both lists: it may by now be the one that has all the data, so it
+ * is removed like any other, when the target is in sync. */
 static void plan(struct controller_core *core, struct core_partition *p,
                  const struct core_ids *target)
 {
@@ -151,18 +153,16 @@ static void plan(struct controller_core *core, struct core_partition *p,
     ids_minus(&origin, &p->assignment, &p->adding);
     core_ids_set(&all, target->v, target->count);
     ids_union(&all, &origin);
-    for (int32_t i = 0; i < p->assignment.count; i++) { /* of an older plan, not wanted any more */
-        if (!core_ids_has(&all, p->assignment.v[i]))
-            core_out_stop(p->replicas[i], true);
-    }
+    ids_union(&all, &p->assignment);
     core_partition_assign(core, p, all.v, all.count);
     ids_minus(&p->adding, &all, &origin);
     ids_minus(&p->removing, &all, target);
     p->is_reassign_begun = p->is_reassign_written = false;
-    (void)core_trace(core, TRACE_REASSIGN, p, core_is_reassigning(p) ? "begun" : "set back");
-    if (!core_is_reassigning(p))
-        p->must_bump = true; /* another order, or back to the origin: brokers learn it at once */
-    core_decide(core, p, 0);
+    (void)core_trace(core, TRACE_REASSIGN, p, core_is_reassigning(p) ? "begun" : "another order");
+    if (!core_is_reassigning(p)) { /* only another order: brokers learn it at once */
+        p->must_bump = true;
+        core_decide(core, p, 0);
+    }
     core_write_topic(core, p->topic);
     core_ids_fini(&origin);
     core_ids_fini(&all);
