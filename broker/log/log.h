@@ -15,8 +15,7 @@
 struct log;
 struct log_segment;
 
-/* Effective settings of one topic: broker defaults with the topic's overrides. Immutable, counted,
- * shared by logs. */
+/* Effective settings of one topic: broker defaults with the topic's overrides. */
 struct log_config {
     int64_t segment_bytes, segment_ms, segment_jitter_ms;
     int64_t retention_bytes, retention_ms;
@@ -146,7 +145,8 @@ int64_t log_last_stable_offset(const struct log *l); /* the same, or the high wa
 int64_t log_high_watermark(const struct log *l);
 void log_set_high_watermark(struct log *l, int64_t hw);
 
-/* Leader epochs. KAFKA: LeaderEpochFileCache. assign writes the checkpoint durably (blocking). */
+/* Leader epochs. KAFKA: LeaderEpochFileCache. assign does not block: the checkpoint is written in
+ * the background, before the recovery point passes it. */
 NODISCARD enum err log_epoch_assign(struct log *l, int32_t epoch, int64_t start_offset);
 int32_t log_epoch_latest(const struct log *l); /* -1: none */
 /* (-1, -1) when undefined. */
@@ -183,8 +183,8 @@ struct log_producer {
 int32_t log_producers(const struct log *l, struct log_producer **out);
 
 struct uuid log_topic_id(const struct log *l);
-NODISCARD enum err log_set_topic_id(struct log *l,
-                                    struct uuid id); /* writes partition.metadata durably */
+/* Writes partition.metadata; it is synced in the background. */
+NODISCARD enum err log_set_topic_id(struct log *l, struct uuid id);
 /* Kafka's defaults. */
 void log_config_defaults(struct log_config *c);
 void log_set_config(struct log *l, const struct log_config *c); /* copies */

@@ -14,8 +14,9 @@ struct log_manager_options {
     int dir_count;
     int recovery_threads_per_dir;
     int64_t flush_scheduler_interval_ms, retention_check_interval_ms,
-        checkpoint_interval_ms; /* recovery point, start */
-    int64_t open_files_max;     /* LRU of descriptors */
+        checkpoint_interval_ms;        /* recovery point, start */
+    int64_t producer_id_expiration_ms; /* 0: a day */
+    int64_t open_files_max;            /* LRU of descriptors; 0: 10000 */
     struct log_config defaults;
     /* Effective config of a topic, by name; called at load time. arg as given. */
     void (*topic_config)(void *arg, struct str topic, struct log_config *out);
@@ -39,8 +40,9 @@ NODISCARD enum err log_manager_load(struct log_manager *m, struct errtext *why);
 /* The partition's log; NULL if it is not here. The log stays valid until log_manager_delete or
  * close. */
 struct log *log_manager_find(struct log_manager *m, struct str topic, int32_t partition);
-/* Finds or creates. is_new false with a dir offline: OFFLINE (the log may be on the dead dir). HW
- * is that of replication-offset-checkpoint, clamped. */
+/* Finds or creates; not at the same time for the same partition. is_new false with a dir offline:
+ * OFFLINE (the log may be on the dead dir). HW is that of replication-offset-checkpoint, clamped.
+ */
 NODISCARD enum err log_manager_get_or_create(struct log_manager *m, struct str topic,
                                              int32_t partition, struct uuid topic_id,
                                              const struct log_config *c, bool is_new,

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Flushing in three steps, so that the disk is waited for without the partition's lock:
+ *   begin  (lock)     take references to what is to be written, copy what is in memory
+ *   run    (no lock)  snapshots, data, indexes of finished segments, epochs, metadata, the folder
+ *   end    (lock)     the recovery point advances, unless bytes were taken away meanwhile
+ * The recovery point thus never passes data, an index of a finished segment, an epoch or a snapshot
+ * that is not on disk. The active segment's indexes are not synced: recovery makes them again for
+ * the segment of the recovery point. A failed sync takes the log dir offline and is never retried.
+ */
+#include "broker/log/log_internal.h"
+
+#include "common/base/clock.h"
+#include "common/base/fsx.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { FLUSH_SEGMENTS_MAX = 16 };
+
+struct log_flush_job {
+    struct log_folder *folder;
+    struct log_segment *segments[FLUSH_SEGMENTS_MAX];
+    bool is_finished[FLUSH_SEGMENTS_MAX]; /* no longer active: its indexes too */
+    bool needs_files[FLUSH_SEGMENTS_MAX];
+    int32_t count;
+    bool has_epochs, has_metadata, sync_folder;
+    uint32_t generation;
+    int64_t end_offset; /* below it all is on disk when the job is done */
+    int64_t snapshot_offset;
+    struct buf epochs;
+    struct snapshot_list snapshots;
+};
+
+struct log_flush_job *log_flush_begin(struct log *l)
+{
+    struct log_flush_job *j = xcalloc(1, sizeof *j);
+    int32_t first = i32_max(log_segment_index(l, l->recovery_point), 0);
+
+    atomic_fetch_add(&l->folder->refs, 1);
+    j->folder = l->folder;
+    j->generation = l->generation;
+    j->snapshot_offset = -1;
+    j->end_offset = l->end_offset;
+    for (int32_t i = first; i < l->segment_count; i++) {
+        struct log_segment *s = l->segments[i];
+        if (j->count == FLUSH_SEGMENTS_MAX) {
+            j->end_offset = s->base_offset;
+            break;
+        }
+        segment_ref(s);
+        j->is_finished[j->count] = i + 1 < l->segment_count;
+        j->needs_files[j->count] = !s->has_all_files;
+        s->has_all_files = true; /* or the dir goes offline */
+        j->segments[j->count++] = s;
+    }
+    STAILQ_INIT(&j->snapshots);
+    STAILQ_CONCAT(&j->snapshots, &l->snapshots);
+    if (l->epochs.is_dirty)
+        epoch_cache_format(&l->epochs, &j->epochs);
+    j->has_epochs = l->epochs.is_dirty;
+    j->has_metadata = l->is_metadata_dirty;
+    j->sync_folder = l->is_folder_dirty || l->is_metadata_dirty || !STAILQ_EMPTY(&j->snapshots);
+    l->epochs.is_dirty = l->is_metadata_dirty = l->is_folder_dirty = false;
+    return j;
+}
+
+static enum err write_synced(const char *path, const uint8_t *p, size_t n)
+{
+    int fd;
+
+    enum err rc = fsx_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644, &fd);
+    if (rc != ERR_OK)
+        return rc;
+    rc = fsx_pwrite_all(fd, p, n, 0);
+    if (rc == ERR_OK)
+        rc = fsx_fdatasync(fd);
+    if (close(fd) != 0 && rc == ERR_OK)
+        rc = err_from_errno(errno);
+    return rc;
+}
+
+static enum err write_snapshots(struct log_flush_job *j)
+{
+    const struct pending_snapshot *p;
+    char path[SEGMENT_PATH_MAX];
+    enum err rc = ERR_OK;
+
+    STAILQ_FOREACH (p, &j->snapshots, link) {
+        (void)snprintf(path, sizeof path, "%s/%020" PRId64 ".snapshot", j->folder->path, p->offset);
+        rc = fault_point("log.snapshot.write");
+        if (rc == ERR_OK)
+            rc = write_synced(path, p->bytes.p, p->bytes.len);
+        if (rc != ERR_OK)
+            break;
+        j->snapshot_offset = p->offset;
+    }
+    return rc;
+}
+
+static enum err sync_segment(struct log_flush_job *j, int32_t i)
+{
+    int fd;
+
+    enum err rc = j->needs_files[i] ? index_create(j->segments[i]) : ERR_OK;
+    if (rc == ERR_OK)
+        rc = segment_fd(j->segments[i], 0, &fd);
+    if (rc == ERR_OK) {
+        rc = fault_point("log.flush.sync");
+        if (rc == ERR_OK)
+            rc = fsx_fdatasync(fd);
+        segment_fd_done(j->segments[i]);
+    }
+    if (rc == ERR_OK && j->is_finished[i])
+        rc = index_sync(j->segments[i]);
+    return rc;
+}
+
+static enum err sync_file(const char *folder, const char *name)
+{
+    char path[SEGMENT_PATH_MAX];
+    int fd;
+
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    enum err rc = fsx_open(path, O_RDWR, 0, &fd);
+    if (rc != ERR_OK)
+        return rc;
+    rc = fsx_fdatasync(fd);
+    (void)close(fd);
+    return rc;
+}
+
+enum err log_flush_run(struct log_flush_job *j)
+{
+    enum err rc = write_snapshots(j);
+
+    for (int32_t i = 0; rc == ERR_OK && i < j->count; i++)
+        rc = sync_segment(j, i);
+    if (rc == ERR_OK && j->has_metadata)
+        rc = sync_file(j->folder->path, "partition.metadata");
+    if (rc == ERR_OK && j->has_epochs) {
+        char path[SEGMENT_PATH_MAX];
+        (void)snprintf(path, sizeof path, "%s/leader-epoch-checkpoint", j->folder->path);
+        rc = fsx_replace_durably(path, j->epochs.p, j->epochs.len, 0644); /* and the folder */
+    } else if (rc == ERR_OK && j->sync_folder) {
+        rc = fsx_sync_dir(j->folder->path);
+    }
+    return rc;
+}
+
+void log_flush_end(struct log *l, struct log_flush_job **jp, enum err rc)
+{
+    struct log_flush_job *j = *jp;
+    struct pending_snapshot *p;
+
+    *jp = NULL;
+    if (rc != ERR_OK) {
+        log_dir_fail(l->dir, "flush", rc);
+    } else if (j->generation == l->generation) {
+        l->recovery_point = i64_max(l->recovery_point, j->end_offset);
+        l->flushed_mono_ms = clock_mono_ms();
+        l->snapshot_offset = i64_max(l->snapshot_offset, j->snapshot_offset);
+    }
+    for (int32_t i = 0; i < j->count; i++)
+        segment_unref(&j->segments[i]);
+    while ((p = STAILQ_FIRST(&j->snapshots)) != NULL) {
+        STAILQ_REMOVE_HEAD(&j->snapshots, link);
+        buf_fini(&p->bytes);
+        mem_free(p);
+    }
+    log_folder_unref(&j->folder);
+    buf_fini(&j->epochs);
+    mem_free(j);
+}
+
+bool log_has_unflushed(const struct log *l)
+{
+    return l->recovery_point < l->end_offset || l->epochs.is_dirty || l->is_metadata_dirty ||
+           l->is_folder_dirty || !STAILQ_EMPTY(&l->snapshots) || !log_active(l)->has_all_files;
+}
+
+enum err log_flush(struct log *l)
+{
+    while (log_has_unflushed(l)) {
+        if (log_dir_is_offline(l->dir))
+            return ERR_OFFLINE;
+        struct log_flush_job *j = log_flush_begin(l);
+        enum err rc = log_flush_run(j);
+        log_flush_end(l, &j, rc);
+        if (rc != ERR_OK)
+            return rc;
+    }
+    return ERR_OK;
+}
+
+bool log_unlink_deleted(struct log *l, int64_t now_ms, bool all)
+{
+    int32_t n = 0;
+
+    while (n < l->deleted_count &&
+           (all || now_ms - l->deleted[n].since_wall_ms >= l->config.file_delete_delay_ms))
+        segment_unlink_deleted(l->folder->path, l->deleted[n++].base_offset);
+    if (n == 0)
+        return l->deleted_count > 0;
+    l->deleted_count -= n;
+    memmove(l->deleted, l->deleted + n, (size_t)l->deleted_count * sizeof *l->deleted);
+    return l->deleted_count > 0;
+}

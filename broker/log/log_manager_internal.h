@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* log_manager_internal - the inside of the log manager, shared by its three files. */
+#ifndef BROKER_LOG_LOG_MANAGER_INTERNAL_H
+#define BROKER_LOG_LOG_MANAGER_INTERNAL_H
+
+#include "broker/log/log_internal.h"
+#include "broker/log/log_manager.h"
+#include "common/base/lock.h"
+
+TAILQ_HEAD(log_queue, log);
+
+/* A folder renamed to -delete, removed when its time comes. */
+struct doomed_folder {
+    STAILQ_ENTRY(doomed_folder) link;
+    int64_t due_mono_ms;
+    char path[];
+};
+
+struct log_manager {
+    struct log_manager_options options; /* dirs: not kept */
+    struct log_dir **dirs;
+    int dir_count;
+    int32_t broker_id;
+    char cluster_id[64];
+
+    struct lock lock; /* LEAF: table, queue, pins; memory only, never across I/O */
+    pthread_cond_t changed;
+    struct log *logs;                    /* guarded by lock */
+    struct log_queue queue;              /* guarded by lock */
+    struct log_queue unlinks;            /* guarded by lock */
+    bool is_stopping;                    /* guarded by lock */
+    bool has_failed_dirs;                /* guarded by lock */
+    STAILQ_HEAD(, doomed_folder) doomed; /* guarded by lock */
+
+    struct lock checkpoint_lock; /* CHECKPOINT: one writer of checkpoint files at a time */
+
+    bool is_running; /* main only */
+    pthread_t thread;
+    void (*user_lock)(void *user);
+    void (*user_unlock)(void *user);
+};
+
+/* ---- log_dirs.c */
+NODISCARD enum err log_dirs_open(struct log_manager *m, char *const *paths, int count,
+                                 struct errtext *why);
+void log_dirs_close(struct log_manager *m);
+/* Notes and deletes the clean marker. */
+NODISCARD enum err log_dir_take_clean_mark(struct log_dir *d);
+NODISCARD enum err log_dir_write_clean_mark(struct log_dir *d, int64_t broker_epoch);
+
+enum checkpoint_kind { CHECKPOINT_RECOVERY, CHECKPOINT_START, CHECKPOINT_HW, CHECKPOINT_KINDS };
+/* Writes one checkpoint file of one dir from the logs in the table. */
+NODISCARD enum err log_dir_checkpoint(struct log_manager *m, struct log_dir *d,
+                                      enum checkpoint_kind kind);
+
+/* The three checkpoint files of a dir, as read at load. */
+struct saved_offsets {
+    UT_hash_handle hh;
+    int64_t offset[CHECKPOINT_KINDS]; /* -1: no entry */
+    char name[];                      /* "<topic>-<partition>" */
+};
+struct saved_offsets *log_dir_read_checkpoints(const struct log_dir *d);
+void saved_offsets_free(struct saved_offsets **table);
+
+/* ---- log_background.c */
+void log_background_start(struct log_manager *m);
+void log_background_stop(struct log_manager *m);
+/* Renames nothing: the folder is there already, to be removed after delay. */
+void log_background_doom(struct log_manager *m, const char *path, int64_t delay_ms);
+void log_background_remove_doomed(struct log_manager *m, int64_t now_mono_ms, bool all);
+
+/* The logs, each with a pin; count_out of them. The caller unpins each and frees the array. */
+struct log **log_manager_pin_all(struct log_manager *m, size_t *count_out);
+void log_manager_unpin(struct log_manager *m, struct log *l);
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Producer state and its snapshot files. */
+#include "broker/log/log_internal.h"
+
+#include "common/base/fsx.h"
+#include "common/base/slog.h"
+#include "common/record/batch.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+void log_snapshot_path(const struct log *l, int64_t offset, char out[SEGMENT_PATH_MAX])
+{
+    (void)snprintf(out, SEGMENT_PATH_MAX, "%s/%020" PRId64 ".snapshot", l->folder->path, offset);
+}
+
+/* Snapshot offsets in the folder, highest first. */
+struct snapshots {
+    int64_t *offsets;
+    size_t count, cap;
+};
+
+static int highest_first(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static enum err list_snapshots(const struct log *l, struct snapshots *out)
+{
+    DIR *d = opendir(l->folder->path);
+    const struct dirent *e;
+    const char *suffix;
+    int64_t offset;
+
+    *out = (struct snapshots){0};
+    if (d == NULL)
+        return err_from_errno(errno);
+    while ((e = readdir(d)) != NULL) {
+        if (!segment_name_parse(e->d_name, &offset, &suffix) || strcmp(suffix, ".snapshot") != 0)
+            continue;
+        if (out->count == out->cap) {
+            out->cap = out->cap == 0 ? 8 : out->cap * 2;
+            out->offsets = xrealloc(out->offsets, out->cap * sizeof *out->offsets);
+        }
+        out->offsets[out->count++] = offset;
+    }
+    (void)closedir(d);
+    if (out->count > 1)
+        qsort(out->offsets, out->count, sizeof *out->offsets, highest_first);
+    return ERR_OK;
+}
+
+static void drop_snapshot(const struct log *l, int64_t offset)
+{
+    char path[SEGMENT_PATH_MAX];
+
+    log_snapshot_path(l, offset, path);
+    (void)unlink(path); /* if it stays, its CRC or its offset rules it out next time */
+}
+
+/* Loads a snapshot; false when it is no good. */
+static bool load_snapshot(struct log *l, int64_t offset)
+{
+    enum { SNAPSHOT_BYTES_MAX = 512 << 20 };
+    char path[SEGMENT_PATH_MAX];
+    struct buf b = {0};
+
+    log_snapshot_path(l, offset, path);
+    enum err rc = fsx_read_file(path, SNAPSHOT_BYTES_MAX, &b);
+    if (rc == ERR_OK)
+        rc = producer_state_decode(&l->producers, b.p, b.len);
+    buf_fini(&b);
+    if (rc != ERR_OK)
+        SLOG(WARN, "log", "producer snapshot not usable", KV_S("path", path), KV_ERR(rc));
+    return rc == ERR_OK;
+}
+
+static enum err replay_segment(struct log *l, int32_t i, int64_t from, int64_t to)
+{
+    struct log_segment *s = l->segments[i];
+    struct segment_reader r;
+    struct txn_completed ignored;
+    const uint8_t *batch;
+    struct batch_at at = {0};
+    size_t len;
+
+    if (s->size == 0)
+        return ERR_OK;
+    enum err rc = from > s->base_offset ? segment_find(s, s->size, from, &at) : ERR_OK;
+    if (rc != ERR_OK)
+        return rc == ERR_NOT_FOUND ? ERR_OK : rc;
+    rc = segment_reader_open(&r, s, at.position, s->size);
+    while (rc == ERR_OK) {
+        rc = segment_reader_next(&r, &batch, &len);
+        if (rc != ERR_OK || batch_base_offset(batch) >= to)
+            break;
+        if (batch_base_offset(batch) >= from)
+            (void)producer_state_update(&l->producers, batch, &ignored);
+    }
+    segment_reader_close(&r);
+    return rc == ERR_NOT_FOUND ? ERR_OK : rc;
+}
+
+enum err log_load_producers(struct log *l, int64_t offset, bool was_clean)
+{
+    struct snapshots all;
+    int64_t from = l->segments[0]->base_offset;
+    bool found = false;
+
+    producer_state_free(&l->producers);
+    enum err rc = list_snapshots(l, &all);
+    if (rc != ERR_OK)
+        return rc;
+    l->has_snapshots = false;
+    l->snapshot_offset = -1;
+    for (size_t i = 0; i < all.count; i++) {
+        int64_t at = all.offsets[i];
+        if (at > offset || (!found && !load_snapshot(l, at))) {
+            drop_snapshot(l, at);
+            continue;
+        }
+        if (!found)
+            from = l->snapshot_offset = at;
+        found = l->has_snapshots = true;
+    }
+    free(all.offsets);
+    if (!found && was_clean)
+        return ERR_OK;
+    for (int32_t i = i32_max(log_segment_index(l, from), 0);
+         rc == ERR_OK && i < l->segment_count && l->segments[i]->base_offset < offset; i++)
+        rc = replay_segment(l, i, from, offset);
+    producer_state_set_hw(l->producers, l->high_watermark);
+    return rc;
+}
+
+static enum err write_snapshot_file(const struct log *l, int64_t offset, const struct buf *bytes)
+{
+    char path[SEGMENT_PATH_MAX];
+    int fd;
+
+    log_snapshot_path(l, offset, path);
+    enum err rc = fault_point("log.snapshot.write");
+    if (rc == ERR_OK)
+        rc = fsx_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644, &fd);
+    if (rc != ERR_OK)
+        return rc;
+    rc = fsx_pwrite_all(fd, bytes->p, bytes->len, 0);
+    if (rc == ERR_OK)
+        rc = fsx_fdatasync(fd);
+    if (close(fd) != 0 && rc == ERR_OK)
+        rc = err_from_errno(errno);
+    return rc;
+}
+
+enum err log_write_snapshot(struct log *l, int64_t offset)
+{
+    struct buf b = {0};
+
+    producer_state_encode(l->producers, &b);
+    enum err rc = write_snapshot_file(l, offset, &b);
+    buf_fini(&b);
+    if (rc == ERR_OK) {
+        l->has_snapshots = true;
+        l->snapshot_offset = offset;
+        l->is_folder_dirty = true;
+    } else {
+        log_dir_fail(l->dir, "write a producer snapshot", rc);
+    }
+    return rc;
+}

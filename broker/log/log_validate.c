@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The first half of an append as leader: checks a produce request's bytes, without lock or log.
+ * The rules and their error codes are Kafka's LogValidator; see storage-format, section 13. */
+#include "broker/log/log.h"
+
+#include "common/record/builder.h"
+#include "common/record/compress.h"
+#include "common/record/scan.h"
+
+enum { ZSTD_FIRST_PRODUCE_VERSION = 7, BATCHES_FIRST_PRODUCE_VERSION = 3 };
+
+/* What is learnt from walking over the records. */
+struct walk {
+    const struct log_policy *policy;
+    struct log_append_result *res;
+    int64_t now_ms, max_timestamp_ms;
+    bool marked_append_time, in_sequence, from_client;
+};
+
+static int16_t reject(struct log_append_result *res, int16_t code, int32_t record, const char *why)
+{
+    res->record_error_index = record;
+    res->error_message = why;
+    return code;
+}
+
+static int16_t check_header(const struct log_policy *policy, const uint8_t *b, size_t len,
+                            enum log_append_origin origin, int16_t version,
+                            struct log_append_result *res)
+{
+    bool is_control = (batch_attributes(b) & BATCH_CONTROL) != 0;
+    bool from_client = origin == LOG_FROM_CLIENT;
+
+    if (len > (size_t)policy->max_message_bytes)
+        return reject(res, KE_MESSAGE_TOO_LARGE, -1, "the batch is larger than max.message.bytes");
+    if (from_client && batch_base_offset(b) != 0)
+        return reject(res, KE_INVALID_RECORD, -1, "the base offset of the batch is not 0");
+    if (batch_count(b) < 1)
+        return reject(res, KE_INVALID_RECORD, -1, "the batch has no records");
+    if (batch_count(b) - 1 != batch_last_offset_delta(b))
+        return reject(res, KE_INVALID_RECORD, -1, "lastOffsetDelta and record count do not agree");
+    if (from_client && is_control)
+        return reject(res, KE_INVALID_RECORD, -1, "clients may not write control batches");
+    if (batch_producer_id(b) >= 0 && batch_base_sequence(b) < 0 && !is_control)
+        return reject(res, KE_INVALID_RECORD, -1, "a producer id without a sequence number");
+    if (batch_producer_id(b) >= 0 && batch_producer_epoch(b) < 0)
+        return reject(res, KE_INVALID_RECORD, -1, "a producer id without an epoch");
+    if ((batch_attributes(b) & BATCH_TRANSACTIONAL) != 0 && batch_producer_id(b) < 0)
+        return reject(res, KE_INVALID_RECORD, -1, "a transactional batch without a producer id");
+    if (batch_crc_compute(b) != batch_crc(b))
+        return reject(res, KE_CORRUPT_MESSAGE, -1, "the CRC of the batch does not match");
+    if (batch_codec(b) >= CODEC_COUNT)
+        return reject(res, KE_UNSUPPORTED_COMPRESSION_TYPE, -1, "unknown codec");
+    if (batch_codec(b) == CODEC_ZSTD && from_client && version < ZSTD_FIRST_PRODUCE_VERSION)
+        return reject(res, KE_UNSUPPORTED_COMPRESSION_TYPE, -1, "zstd needs Produce version 7");
+    return KE_NONE;
+}
+
+static int16_t check_timestamp(const struct walk *w, int64_t timestamp_ms, int32_t index)
+{
+    const struct log_policy *p = w->policy;
+
+    if (!p->is_log_append_time && timestamp_ms >= 0) {
+        /* both sides are below 2^63, so the differences do not overflow for times after 1970 */
+        if (w->now_ms - timestamp_ms > p->timestamp_before_max_ms ||
+            timestamp_ms - w->now_ms > p->timestamp_after_max_ms)
+            return reject(w->res, KE_INVALID_TIMESTAMP, index,
+                          "the timestamp is out of the allowed range");
+    } else if (w->marked_append_time) {
+        return reject(w->res, KE_INVALID_TIMESTAMP, index,
+                      "clients may not mark a batch LogAppendTime");
+    }
+    return KE_NONE;
+}
+
+static inline int16_t check_record(struct walk *w, int32_t index, int32_t offset_delta,
+                                   int64_t timestamp_ms, bool has_key)
+{
+    w->in_sequence &= offset_delta == index;
+    w->max_timestamp_ms = i64_max(w->max_timestamp_ms, timestamp_ms);
+    if (UNLIKELY(w->policy->is_compact && !has_key && w->from_client))
+        return reject(w->res, KE_INVALID_RECORD, index,
+                      "a compacted topic accepts no record without a key");
+    return w->from_client ? check_timestamp(w, timestamp_ms, index) : KE_NONE;
+}
+
+static int16_t walk_plain(struct walk *w, const uint8_t *b, size_t len)
+{
+    struct record_iter it;
+    struct record r;
+    enum err rc;
+
+    record_iter_init(&it, b, b + BATCH_HEADER_BYTES, len - BATCH_HEADER_BYTES);
+    while ((rc = record_next(&it, &r)) == ERR_OK) {
+        int16_t code = check_record(w, it.at - 1, r.offset_delta, r.timestamp_ms, r.key.len >= 0);
+        if (code != KE_NONE)
+            return code;
+    }
+    return rc == ERR_NOT_FOUND
+               ? KE_NONE
+               : reject(w->res, KE_INVALID_RECORD, it.at, "a record is not well formed");
+}
+
+static int16_t walk_compressed(struct walk *w, const uint8_t *b, size_t len)
+{
+    struct record_scan *scan;
+    struct record_brief r;
+    int16_t code = KE_NONE;
+    int32_t index = 0;
+
+    enum err rc = record_scan_open(b, len, &scan);
+    while (rc == ERR_OK && code == KE_NONE) {
+        rc = record_scan_next(scan, &r);
+        if (rc == ERR_OK)
+            code = check_record(w, index++, r.offset_delta, r.timestamp_ms, r.has_key);
+    }
+    record_scan_close(&scan);
+    if (code == KE_NONE && rc != ERR_NOT_FOUND)
+        code = reject(w->res, rc == ERR_NO_MEMORY ? KE_UNKNOWN_SERVER_ERROR : KE_INVALID_RECORD,
+                      index, "the compressed records are not well formed");
+    return code;
+}
+
+/* How much a batch may unfold to where the whole must be in memory. */
+static size_t unfolded_max(const struct log_policy *p)
+{
+    enum { UNFOLDED_BYTES_MIN = 64 << 20 };
+    return size_max(UNFOLDED_BYTES_MIN, (size_t)p->max_message_bytes * 4);
+}
+
+/* A new batch of the same records in another codec, or with offsets 0..n-1. */
+static int16_t rebuild(const struct log_policy *policy, const uint8_t *b, size_t len,
+                       enum codec codec, struct buf *out, struct log_append_result *res)
+{
+    struct buf plain = {0};
+    struct batch_options o;
+    struct batch_builder builder;
+    struct record_iter it;
+    struct record r;
+
+    batch_options_init(&o);
+    o.codec = codec;
+    o.producer_id = batch_producer_id(b);
+    o.producer_epoch = batch_producer_epoch(b);
+    o.base_sequence = batch_base_sequence(b);
+    o.is_transactional = (batch_attributes(b) & BATCH_TRANSACTIONAL) != 0;
+    o.is_control = (batch_attributes(b) & BATCH_CONTROL) != 0;
+    batch_builder_init(&builder, &o);
+    enum err rc = codec_decompress(batch_codec(b), 2, b + BATCH_HEADER_BYTES,
+                                   len - BATCH_HEADER_BYTES, unfolded_max(policy), &plain);
+    if (rc == ERR_OK) {
+        record_iter_init(&it, b, plain.p, plain.len);
+        while ((rc = record_next(&it, &r)) == ERR_OK)
+            batch_builder_add_record(&builder, &r);
+        if (rc == ERR_NOT_FOUND)
+            rc = batch_builder_finish(&builder, out);
+    }
+    buf_fini(&plain);
+    batch_builder_fini(&builder);
+    if (rc == ERR_TOO_LARGE || (rc == ERR_OK && out->len > (size_t)policy->max_message_bytes))
+        return reject(res, KE_MESSAGE_TOO_LARGE, -1,
+                      "the recompressed batch is larger than max.message.bytes");
+    return rc == ERR_OK ? KE_NONE
+                        : reject(res, KE_INVALID_RECORD, -1, "the records are not well formed");
+}
+
+/* The codec that the topic wants the batch in. */
+static enum codec target_codec(const struct log_policy *policy, const uint8_t *b)
+{
+    if (policy->compression_type < 0 || (batch_attributes(b) & BATCH_CONTROL) != 0)
+        return (enum codec)batch_codec(b);
+    return (enum codec)policy->compression_type;
+}
+
+static void settle_times(struct log_batch *out, const struct walk *w)
+{
+    uint8_t *b = out->records;
+    bool marked = (batch_attributes(b) & BATCH_LOG_APPEND_TIME) != 0;
+
+    out->log_append_time_ms = -1;
+    out->max_timestamp_ms = w->max_timestamp_ms;
+    if (w->policy->is_log_append_time) {
+        out->max_timestamp_ms = out->log_append_time_ms = w->now_ms;
+        batch_set_times(b, true, w->now_ms);
+    } else if (marked || batch_max_timestamp(b) != w->max_timestamp_ms) {
+        batch_set_times(b, false, w->max_timestamp_ms);
+    }
+}
+
+static void describe(struct log_batch *out, enum log_append_origin origin)
+{
+    const uint8_t *b = out->records;
+
+    out->producer_id = batch_producer_id(b);
+    out->producer_epoch = batch_producer_epoch(b);
+    out->base_sequence = batch_base_sequence(b);
+    out->last_offset_delta = batch_last_offset_delta(b);
+    out->record_count = batch_count(b);
+    out->is_transactional = (batch_attributes(b) & BATCH_TRANSACTIONAL) != 0;
+    out->is_control = (batch_attributes(b) & BATCH_CONTROL) != 0;
+    out->origin = origin;
+}
+
+static int16_t check_frame(const uint8_t *records, size_t len, int16_t version,
+                           struct log_append_result *res)
+{
+    size_t total;
+
+    switch (batch_peek(records, len, &total)) {
+    case BATCH_PARTIAL:
+    case BATCH_BAD:
+        return reject(res, len == 0 ? KE_INVALID_RECORD : KE_CORRUPT_MESSAGE, -1,
+                      len == 0 ? "no record batch" : "the record batch is cut or malformed");
+    case BATCH_LEGACY:
+        if (version < BATCHES_FIRST_PRODUCE_VERSION)
+            return reject(res, KE_UNSUPPORTED_FOR_MESSAGE_FORMAT, -1,
+                          "message formats 0 and 1 are not accepted");
+        return reject(res, KE_INVALID_RECORD, -1, "Produce 3 and above carry format 2");
+    case BATCH_WHOLE:
+        break;
+    }
+    if (total != len)
+        return reject(res, KE_INVALID_RECORD, -1, "exactly one record batch is allowed");
+    return KE_NONE;
+}
+
+bool log_needs_decompression(const struct log_policy *policy, const uint8_t *records, size_t len)
+{
+    if (len < BATCH_HEADER_BYTES || batch_magic(records) != 2)
+        return false;
+    return batch_codec(records) != CODEC_NONE || policy->compression_type > CODEC_NONE;
+}
+
+int16_t log_validate(const struct log_policy *policy, uint8_t *records, size_t len,
+                     enum log_append_origin origin, int16_t produce_version, int64_t now_ms,
+                     struct log_batch *out, struct log_append_result *res)
+{
+    struct walk w = {.policy = policy,
+                     .res = res,
+                     .now_ms = now_ms,
+                     .max_timestamp_ms = -1,
+                     .in_sequence = true,
+                     .from_client = origin == LOG_FROM_CLIENT};
+    struct buf rebuilt = {0};
+
+    *res = (struct log_append_result){.base_offset = -1,
+                                      .last_offset = -1,
+                                      .log_append_time_ms = -1,
+                                      .log_start_offset = -1,
+                                      .record_error_index = -1};
+    *out = (struct log_batch){.records = records, .len = len};
+    int16_t code = check_frame(records, len, produce_version, res);
+    if (code == KE_NONE)
+        code = check_header(policy, records, len, origin, produce_version, res);
+    if (code != KE_NONE)
+        return code;
+    w.marked_append_time = (batch_attributes(records) & BATCH_LOG_APPEND_TIME) != 0;
+    bool is_plain = batch_codec(records) == CODEC_NONE;
+    code = is_plain ? walk_plain(&w, records, len) : walk_compressed(&w, records, len);
+    if (code != KE_NONE)
+        return code;
+    enum codec codec = target_codec(policy, records);
+    if (codec != batch_codec(records) || !w.in_sequence) {
+        code = rebuild(policy, records, len, codec, &rebuilt, res);
+        if (code != KE_NONE) {
+            buf_fini(&rebuilt);
+            return code;
+        }
+        out->owned = out->records = rebuilt.p;
+        out->len = rebuilt.len;
+    }
+    settle_times(out, &w);
+    describe(out, origin);
+    return KE_NONE;
+}
+
+void log_batch_fini(struct log_batch *b)
+{
+    FREE_NULL(&b->owned);
+}

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The log dirs: locks, identity, loading, checkpoints, deletion, a dir that fails. */
+#include "broker/log/log_manager_internal.h"
+#include "common/base/clock.h"
+#include "common/base/fsx.h"
+#include "common/record/builder.h"
+
+#include <check.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define T0 1700000000000
+
+static char root[200], dir_a[256], dir_b[256];
+static char *dirs[2] = {dir_a, dir_b};
+static struct log_manager_options options;
+static struct log_manager *m;
+static struct errtext why;
+static _Atomic int failed_dirs;
+
+static void dir_failed(void *arg, const char *dir)
+{
+    failed_dirs++;
+}
+
+static void setup(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(root, sizeof root, "%s/kafuka-test-logs-XXXXXX", tmp == NULL ? "/tmp" : tmp);
+    ck_assert_ptr_nonnull(mkdtemp(root));
+    snprintf(dir_a, sizeof dir_a, "%s/a", root);
+    snprintf(dir_b, sizeof dir_b, "%s/b", root);
+    options = (struct log_manager_options){.dirs = dirs,
+                                           .dir_count = 2,
+                                           .recovery_threads_per_dir = 3,
+                                           .retention_check_interval_ms = 300000,
+                                           .checkpoint_interval_ms = 60000,
+                                           .flush_scheduler_interval_ms = INT64_MAX,
+                                           .dir_failed = dir_failed};
+    log_config_defaults(&options.defaults);
+    failed_dirs = 0;
+}
+
+static void teardown(void)
+{
+    unsetenv("KAFUKA_FAULT");
+    fault_init();
+    ck_assert_int_eq(fsx_remove_tree(root), ERR_OK);
+}
+
+static void start(void)
+{
+    ck_assert_msg(log_manager_open(&options, &m, &why) == ERR_OK, "%s", why.text);
+    ck_assert_msg(log_manager_load(m, &why) == ERR_OK, "%s", why.text);
+}
+
+static struct log *create(const char *topic, int32_t partition)
+{
+    struct log *l;
+    ck_assert_msg(log_manager_get_or_create(m, str_of(topic), partition, uuid_random(),
+                                            &options.defaults, true, &l, &why) == ERR_OK,
+                  "%s", why.text);
+    return l;
+}
+
+static int16_t append(struct log *l, int count)
+{
+    struct batch_options o;
+    struct batch_builder b;
+    struct buf out = {0};
+    struct log_append_result res;
+
+    batch_options_init(&o);
+    batch_builder_init(&b, &o);
+    for (int i = 0; i < count; i++)
+        batch_builder_add(&b, T0, BYTES_NULL, (struct bytes){(const uint8_t *)"v", 1}, NULL, 0);
+    ck_assert_int_eq(batch_builder_finish(&b, &out), ERR_OK);
+    int16_t code = log_append_leader(l, out.p, out.len, 0, LOG_FROM_CLIENT, 9, T0, &res);
+    batch_builder_fini(&b);
+    buf_fini(&out);
+    return code;
+}
+
+START_TEST(logs_are_found_again_after_a_clean_stop)
+{
+    struct uuid ids[20];
+
+    start();
+    for (int i = 0; i < 20; i++) {
+        struct log *l = create("a-topic.with-dashes", i);
+        ids[i] = log_topic_id(l);
+        ck_assert_int_eq(append(l, i + 1), KE_NONE);
+        log_set_high_watermark(l, i);
+    }
+    ck_assert_int_eq(log_manager_close(&m, 77), ERR_OK);
+    start();
+    ck_assert(m->dirs[0]->was_clean && m->dirs[1]->was_clean);
+    size_t in_a = 0;
+    for (int i = 0; i < 20; i++) {
+        struct log *l = log_manager_find(m, STR_LIT("a-topic.with-dashes"), i);
+        ck_assert_ptr_nonnull(l);
+        ck_assert_int_eq(log_end_offset(l), i + 1);
+        ck_assert_int_eq(log_high_watermark(l), i);
+        ck_assert(uuid_eq(log_topic_id(l), ids[i]));
+        in_a += strcmp(log_dir_of(l), dir_a) == 0;
+    }
+    ck_assert_uint_eq(in_a, 10); /* spread over both dirs */
+    ck_assert_ptr_null(log_manager_find(m, STR_LIT("a-topic.with-dashes"), 20));
+    ck_assert_int_eq(log_manager_close(&m, 77), ERR_OK);
+}
+END_TEST
+
+START_TEST(after_a_crash_logs_are_recovered)
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        start();
+        for (int i = 0; i < 10; i++) {
+            struct log *l = create("t", i);
+            for (int k = 0; k < 5; k++)
+                ck_assert_int_eq(append(l, 1), KE_NONE);
+        }
+        _exit(0); /* without a word */
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    start();
+    ck_assert(!m->dirs[0]->was_clean);
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(log_end_offset(log_manager_find(m, STR_LIT("t"), i)), 5);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
+START_TEST(a_dir_in_use_by_another_process_is_refused)
+{
+    int ready[2], status;
+    char c;
+
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        start();
+        (void)!write(ready[1], "x", 1);
+        (void)pause();
+    }
+    ck_assert_int_eq(read(ready[0], &c, 1), 1);
+    ck_assert_int_eq(log_manager_open(&options, &m, &why), ERR_EXISTS);
+    ck_assert_ptr_null(m);
+    ck_assert_int_eq(kill(child, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    start();
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
+START_TEST(identity_is_kept_and_must_agree)
+{
+    char path[300];
+    static const char other[] = "version=0\nbroker.id=4\ncluster.id=xyz\n";
+
+    start();
+    ck_assert_int_eq(log_manager_broker_id(m), -1);
+    ck_assert_str_eq(log_manager_cluster_id(m), "");
+    ck_assert_int_eq(log_manager_write_meta(m, 3, "abcdefghijklmnopqrstuv"), ERR_OK);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+    ck_assert_int_eq(log_manager_open(&options, &m, &why), ERR_OK);
+    ck_assert_int_eq(log_manager_broker_id(m), 3);
+    ck_assert_str_eq(log_manager_cluster_id(m), "abcdefghijklmnopqrstuv");
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+    snprintf(path, sizeof path, "%s/meta.properties", dir_b);
+    ck_assert_int_eq(fsx_replace_durably(path, other, sizeof other - 1, 0644), ERR_OK);
+    ck_assert_int_eq(log_manager_open(&options, &m, &why), ERR_INVALID);
+    ck_assert_ptr_nonnull(strstr(why.text, "broker 4"));
+}
+END_TEST
+
+START_TEST(a_partition_in_two_dirs_is_refused)
+{
+    char path[300];
+
+    start();
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/t-0", dirs[i]);
+        ck_assert_int_eq(fsx_mkdir_p(path, 0755), ERR_OK);
+    }
+    ck_assert_int_eq(log_manager_open(&options, &m, &why), ERR_OK);
+    ck_assert_int_eq(log_manager_load(m, &why), ERR_INVALID);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
+static int folders_named(const char *dir, const char *end)
+{
+    DIR *d = opendir(dir);
+    const struct dirent *e;
+    int n = 0;
+    while ((e = readdir(d)) != NULL)
+        n += strlen(e->d_name) > strlen(end) &&
+             strcmp(e->d_name + strlen(e->d_name) - strlen(end), end) == 0;
+    closedir(d);
+    return n;
+}
+
+START_TEST(a_deleted_log_is_gone_but_its_ranges_stay)
+{
+    struct log_range r;
+    char byte;
+
+    options.dir_count = 1;
+    start();
+    struct log *l = create("t", 0);
+    ck_assert_int_eq(append(l, 5), KE_NONE);
+    ck_assert_int_eq(log_read(l, 0, 5, 1000, 0, &r), ERR_OK);
+    ck_assert_int_eq(log_manager_delete(m, l), ERR_OK);
+    ck_assert_ptr_null(log_manager_find(m, STR_LIT("t"), 0));
+    ck_assert_int_eq(folders_named(dir_a, "-delete"), 1);
+    l = create("t", 0); /* a new one of the same name */
+    ck_assert_int_eq(log_end_offset(l), 0);
+    log_background_remove_doomed(m, 0, true);
+    ck_assert_int_eq(folders_named(dir_a, "-delete"), 0);
+    ck_assert_int_eq(pread(log_range_fd(&r), &byte, 1, r.position), 1);
+    log_range_release(&r);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
+START_TEST(folders_left_to_delete_go_after_a_restart)
+{
+    char path[400];
+
+    options.dir_count = 1;
+    start();
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+    snprintf(path, sizeof path, "%s/t-0.0123456789abcdef0123456789abcdef-delete", dir_a);
+    ck_assert_int_eq(fsx_mkdir_p(path, 0755), ERR_OK);
+    start();
+    ck_assert_ptr_null(log_manager_find(m, STR_LIT("t"), 0));
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+    ck_assert_int_eq(access(path, F_OK), -1);
+}
+END_TEST
+
+START_TEST(a_failed_dir_is_told_once_and_the_other_goes_on)
+{
+    struct log_dir_info info[2];
+
+    start();
+    log_manager_start(m, NULL, NULL);
+    struct log *first = create("t", 0), *second = create("t", 1);
+    ck_assert_str_ne(log_dir_of(first), log_dir_of(second));
+    setenv("KAFUKA_FAULT", "log.append.write=eio", 1);
+    fault_init();
+    ck_assert_int_eq(append(first, 1), KE_KAFKA_STORAGE_ERROR);
+    unsetenv("KAFUKA_FAULT");
+    fault_init();
+    ck_assert_int_eq(append(first, 1), KE_KAFKA_STORAGE_ERROR);
+    ck_assert_int_eq(append(second, 1), KE_NONE);
+    struct log *l;
+    ck_assert_int_eq(log_manager_get_or_create(m, STR_LIT("t"), 2, UUID_ZERO, &options.defaults,
+                                               false, &l, &why),
+                     ERR_OFFLINE);
+    ck_assert_str_eq(log_dir_of(create("t", 2)), log_dir_of(second));
+    ck_assert_int_eq(log_manager_dirs(m, info, 2), 2);
+    ck_assert(info[0].is_offline != info[1].is_offline);
+    for (int i = 0; i < 5000 && failed_dirs == 0; i++)
+        usleep(1000);
+    ck_assert_int_eq(failed_dirs, 1);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+    ck_assert_int_eq(failed_dirs, 1);
+    /* the dir that failed is not marked clean */
+    start();
+    ck_assert(m->dirs[0]->was_clean != m->dirs[1]->was_clean);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
+START_TEST(rolled_segments_are_flushed_in_the_background)
+{
+    options.defaults.segment_bytes = 500;
+    start();
+    log_manager_start(m, NULL, NULL);
+    struct log *l = create("t", 0);
+    for (int i = 0; i < 50; i++)
+        ck_assert_int_eq(append(l, 1), KE_NONE);
+    for (int i = 0; i < 5000 && atomic_load(&l->recovery_point) < 40; i++)
+        usleep(1000);
+    ck_assert_int_ge(l->recovery_point, 40);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
+START_TEST(a_damaged_checkpoint_is_not_believed)
+{
+    char path[300];
+
+    options.dir_count = 1;
+    start();
+    ck_assert_int_eq(append(create("t", 0), 5), KE_NONE);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+    snprintf(path, sizeof path, "%s/replication-offset-checkpoint", dir_a);
+    static const char *const texts[] = {"0\n2\nt 0 3\n",  "1\n1\nt 0 3\n",   "0\n1\nt 0\n",
+                                        "0\n1\nt 0 -3\n", "0\n1\nt 0 3 4\n", "\n"};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        ck_assert_int_eq(fsx_replace_durably(path, texts[i], strlen(texts[i]), 0644), ERR_OK);
+        start();
+        struct log *l = log_manager_find(m, STR_LIT("t"), 0);
+        ck_assert_int_eq(log_high_watermark(l), 0);
+        ck_assert_int_eq(log_end_offset(l), 5);
+        ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("log_manager");
+    TCase *t = tcase_create("manager");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, logs_are_found_again_after_a_clean_stop);
+    tcase_add_test(t, after_a_crash_logs_are_recovered);
+    tcase_add_test(t, a_dir_in_use_by_another_process_is_refused);
+    tcase_add_test(t, identity_is_kept_and_must_agree);
+    tcase_add_test(t, a_partition_in_two_dirs_is_refused);
+    tcase_add_test(t, a_deleted_log_is_gone_but_its_ranges_stay);
+    tcase_add_test(t, folders_left_to_delete_go_after_a_restart);
+    tcase_add_test(t, a_failed_dir_is_told_once_and_the_other_goes_on);
+    tcase_add_test(t, rolled_segments_are_flushed_in_the_background);
+    tcase_add_test(t, a_damaged_checkpoint_is_not_believed);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed == 0 ? 0 : 1;
+}
