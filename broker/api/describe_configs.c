@@ -70,7 +70,7 @@ static void add_entry(struct describe_task *t, result *to, const struct config_e
     a->name = str_of(e->name);
     a->value = str_of(e->value);
     a->read_only = e->is_read_only;
-    a->is_default = e->source == CONFIG_SOURCE_DEFAULT;
+    a->is_default = t->task.request->api_version == 0 && e->source == CONFIG_SOURCE_DEFAULT;
     a->config_source = (int8_t)e->source;
     a->is_sensitive = e->is_sensitive;
     a->config_type = e->type;

@@ -65,12 +65,13 @@ static void item_look(struct request *r, struct offsets_item *it)
     if (error == KE_OFFSET_NOT_AVAILABLE && r->api_version < 5)
         error = KE_LEADER_NOT_AVAILABLE;
     it->answer->error_code = error;
-    if (error == KE_NONE) {
+    if (error == KE_NONE && r->api_version == 0) {
+        answer_v0(r, it, found.offset);
+    } else if (error == KE_NONE) {
         it->answer->timestamp = found.timestamp_ms;
         it->answer->offset = found.offset;
-        it->answer->leader_epoch = found.leader_epoch;
-        if (r->api_version == 0)
-            answer_v0(r, it, found.offset);
+        if (r->api_version >= 4)
+            it->answer->leader_epoch = found.leader_epoch;
     }
     partition_unref(&it->partition);
 }

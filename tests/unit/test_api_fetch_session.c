@@ -47,8 +47,7 @@ static void no_news(void *arg)
 
 static void apply(struct fetch_list *l, const char *topic, fetch_partition *parts, int32_t count)
 {
-    fetch_topic_req t = {
-        .topic = str_of(topic), .partitions = parts, .partitions_count = count};
+    fetch_topic_req t = {.topic = str_of(topic), .partitions = parts, .partitions_count = count};
     struct kp_FetchRequest req = {.topics = &t, .topics_count = 1};
     ck_assert_int_eq(fetch_list_apply(l, &req, 100), ERR_OK);
 }
@@ -227,7 +226,7 @@ START_TEST(a_full_cache_evicts_by_age_kind_and_size_and_else_refuses)
     struct fetch_session_cache *c = fetch_session_cache_new(2, 1000);
     int32_t small = open_at(c, false, 5, 0)->id;
     int32_t large = open_at(c, false, 9, 0)->id;
-    ck_assert_ptr_null(open_at(c, false, 7, 500)); /* nobody is old enough */
+    ck_assert_ptr_null(open_at(c, false, 7, 500));             /* nobody is old enough */
     struct fetch_session *follower = open_at(c, true, 1, 500); /* may take a consumer's place */
     ck_assert_ptr_nonnull(follower);
     ck_assert_int_eq(fetch_session_count(c), 2);
@@ -236,7 +235,7 @@ START_TEST(a_full_cache_evicts_by_age_kind_and_size_and_else_refuses)
     ck_assert_int_eq(fetch_session_use(c, loop_a, large, 1, false, 900, &s), KE_NONE);
     fetch_session_done(c, s);
     s->size = 9;
-    ck_assert_ptr_null(open_at(c, false, 8, 1200)); /* larger ones stay, followers stay */
+    ck_assert_ptr_null(open_at(c, false, 8, 1200));     /* larger ones stay, followers stay */
     ck_assert_ptr_nonnull(open_at(c, false, 10, 1300)); /* larger than an old one */
     ck_assert_int_eq(use(c, loop_a, large, 2), KE_FETCH_SESSION_ID_NOT_FOUND);
     ck_assert_int_eq(use(c, loop_a, follower->id, 1), KE_NONE);

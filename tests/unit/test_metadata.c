@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Metadata snapshots: what an update changes, what it leaves alone, and how loops get the next one. */
+/* Metadata snapshots: what an update changes, what it leaves alone, and how loops get the next one.
+ */
 #include "broker/metadata.h"
 #include "broker/metadata_cache.h"
 #include "common/protocol/messages.h"
@@ -195,9 +196,8 @@ START_TEST(what_cannot_be_is_refused_and_leaves_the_old_one_alone)
     state bad[] = {partition(-1, 1), partition(METADATA_PARTITIONS_MAX, 1)};
     struct kp_UpdateMetadataRequest_UpdateMetadataBroker twice[] = {{.id = 1}, {.id = 1}};
     for (int i = 0; i < 2; i++) {
-        topic_state t = {.topic_name = STR_LIT("t"),
-                         .partition_states = &bad[i],
-                         .partition_states_count = 1};
+        topic_state t = {
+            .topic_name = STR_LIT("t"), .partition_states = &bad[i], .partition_states_count = 1};
         struct kp_UpdateMetadataRequest req = {.topic_states = &t, .topic_states_count = 1};
         ck_assert_int_eq(metadata_apply(a, &req, &m, &why), ERR_INVALID);
         ck_assert_ptr_null(m);
@@ -316,12 +316,11 @@ START_TEST(every_loop_gets_every_update_and_waits_are_told)
     for (int i = 1; i <= UPDATES; i++) {
         state s = partition(0, 1);
         s.leader_epoch = i;
-        topic_state t = {.topic_name = STR_LIT("t"),
-                         .partition_states = &s,
-                         .partition_states_count = 1};
+        topic_state t = {
+            .topic_name = STR_LIT("t"), .partition_states = &s, .partition_states_count = 1};
         struct kp_UpdateMetadataRequest req = {.topic_states = &t, .topic_states_count = 1};
-        ck_assert_int_eq(
-            metadata_cache_update(cache, &req, loops[i % LOOPS], switched, NULL, NULL), ERR_OK);
+        ck_assert_int_eq(metadata_cache_update(cache, &req, loops[i % LOOPS], switched, NULL, NULL),
+                         ERR_OK);
     }
     wait_for(&switched_count, UPDATES);
     wait_for(&told_count, LOOPS);

@@ -1,0 +1,1412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handlers against stand-ins for the layers below: partitions that are two offsets in memory, a
+ * coordination service that answers by an update of the metadata, replies that are encoded for the
+ * request's version and decoded again. */
+#include "broker/api/api.h"
+#include "broker/config.h"
+#include "broker/replica/replicas.h"
+#include "broker/replica/watch.h"
+#include "common/base/lock.h"
+#include "common/base/pool.h"
+#include "common/protocol/codec.h"
+#include "common/protocol/messages.h"
+#include "common/zk/zkadmin.h"
+#include "controller/controller.h"
+
+#include <check.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- partitions */
+
+struct partition {
+    const char *topic;
+    int32_t index;
+    _Atomic int refs;
+    int16_t append_error;
+    int64_t end, hw;
+    struct log_policy policy;
+    TAILQ_HEAD(, partition_wait) waits;
+    LIST_HEAD(, partition_watch) watches;
+    int64_t appended[16]; /* lengths, in order */
+    int append_count;
+};
+
+enum { PARTITIONS = 3 };
+static struct partition parts[PARTITIONS];
+static pthread_barrier_t append_gate; /* when use_gate: heavy appends wait here */
+static bool use_gate;
+static bool is_controller = true, may = true;
+static _Atomic int released;
+
+struct partition *replicas_find(struct replicas *r UNUSED, struct str topic, int32_t index)
+{
+    for (int i = 0; i < PARTITIONS; i++)
+        if (str_eq_z(topic, parts[i].topic) && parts[i].index == index)
+            return partition_ref(&parts[i]);
+    return NULL;
+}
+
+struct partition *partition_ref(struct partition *p)
+{
+    p->refs++;
+    return p;
+}
+
+void partition_unref(struct partition **p)
+{
+    if (*p != NULL)
+        (*p)->refs--;
+    *p = NULL;
+}
+
+struct str partition_topic(const struct partition *p)
+{
+    return str_of(p->topic);
+}
+
+int32_t partition_index(const struct partition *p)
+{
+    return p->index;
+}
+
+bool partition_policy(struct partition *p, struct log_policy *out)
+{
+    *out = p->policy;
+    return true;
+}
+
+bool log_needs_decompression(const struct log_policy *policy UNUSED, const uint8_t *records,
+                             size_t len)
+{
+    return len > 22 && (records[22] & 7) != 0;
+}
+
+static void news(struct partition *p)
+{
+    struct partition_watch *w;
+    LIST_FOREACH (w, &p->watches, link)
+        if (watch_list_mark(w))
+            watch_list_post(w->list);
+}
+
+int16_t partition_append(struct partition *p, const struct partition_append *a,
+                         struct log_append_result *out)
+{
+    if (use_gate && log_needs_decompression(NULL, a->records, a->len))
+        pthread_barrier_wait(&append_gate);
+    if (p->append_error != KE_NONE)
+        return p->append_error;
+    p->appended[p->append_count++] = (int64_t)a->len;
+    out->base_offset = p->end;
+    out->last_offset = p->end;
+    out->log_append_time_ms = -1;
+    out->log_start_offset = 0;
+    p->end++;
+    return KE_NONE;
+}
+
+bool partition_wait_start(struct partition *p, struct partition_wait *w)
+{
+    if (p->hw >= w->required_offset) {
+        w->result = KE_NONE;
+        return false;
+    }
+    w->partition = p;
+    w->is_waiting = true;
+    TAILQ_INSERT_TAIL(&p->waits, w, link);
+    return true;
+}
+
+bool partition_wait_cancel(struct partition_wait *w)
+{
+    if (!w->is_waiting)
+        return false;
+    TAILQ_REMOVE(&w->partition->waits, w, link);
+    w->is_waiting = false;
+    return true;
+}
+
+static void raise_hw(struct partition *p, int64_t hw)
+{
+    struct partition_wait *w, *next;
+    p->hw = hw;
+    for (w = TAILQ_FIRST(&p->waits); w != NULL; w = next) {
+        next = TAILQ_NEXT(w, link);
+        if (w->required_offset > hw)
+            continue;
+        TAILQ_REMOVE(&p->waits, w, link);
+        w->is_waiting = false;
+        w->result = KE_NONE;
+        w->woken(w);
+    }
+    news(p);
+}
+
+void partition_read(struct partition *p, const struct partition_read *in,
+                    struct partition_read_result *out)
+{
+    *out = (struct partition_read_result){.high_watermark = p->hw,
+                                          .last_stable_offset = p->hw,
+                                          .log_end_offset = p->end,
+                                          .diverging_epoch = -1,
+                                          .leader_id = 1,
+                                          .preferred_replica = -1};
+    if (in->fetch_offset > p->end)
+        out->error = KE_OFFSET_OUT_OF_RANGE;
+    else if (in->fetch_offset < p->hw) {
+        out->bytes_available = (p->hw - in->fetch_offset) * 100;
+        if (in->max_bytes > 0)
+            out->range = (struct log_range){
+                .length = i64_min(out->bytes_available, i64_max(in->max_bytes, 100))};
+        if (in->max_bytes < 100 && !in->at_least_one)
+            out->range.length = 0;
+    }
+}
+
+void log_range_release(struct log_range *r UNUSED)
+{
+    released++;
+}
+
+void partition_watch_add(struct partition *p, struct partition_watch *w)
+{
+    w->partition = partition_ref(p);
+    LIST_INSERT_HEAD(&p->watches, w, link);
+}
+
+void partition_watch_remove(struct partition_watch *w)
+{
+    LIST_REMOVE(w, link);
+    watch_list_forget(w);
+    partition_unref(&w->partition);
+}
+
+int16_t partition_list_offset(struct partition *p, int64_t timestamp, bool read_committed UNUSED,
+                              int32_t replica_id UNUSED, int32_t epoch UNUSED, bool leader UNUSED,
+                              struct log_time_offset *out)
+{
+    *out = (struct log_time_offset){.timestamp_ms = timestamp >= 0 ? timestamp : -1,
+                                    .offset = timestamp == -1 ? p->hw : 0,
+                                    .leader_epoch = 3};
+    return KE_NONE;
+}
+
+int16_t partition_epoch_end(struct partition *p, int32_t current UNUSED, int32_t epoch,
+                            int32_t *epoch_out, int64_t *end_out)
+{
+    *epoch_out = epoch;
+    *end_out = p->end;
+    return KE_NONE;
+}
+
+int16_t partition_delete_records(struct partition *p UNUSED, int64_t offset, int64_t *low_out)
+{
+    *low_out = offset;
+    return KE_NONE;
+}
+
+void partition_describe(struct partition *p, struct partition_info *out)
+{
+    *out = (struct partition_info){
+        .log_end_offset = p->end, .high_watermark = p->hw, .log_dir = "/d", .size_bytes = 7};
+}
+
+/* ---- the rest of the broker */
+
+void replicas_each(struct replicas *r UNUSED, void (*visit)(void *arg, struct partition *p),
+                   void *arg)
+{
+    for (int i = 0; i < PARTITIONS; i++)
+        visit(arg, &parts[i]);
+}
+
+int log_manager_dirs(struct log_manager *m UNUSED, struct log_dir_info *out, int max UNUSED)
+{
+    out[0] = (struct log_dir_info){.path = "/d", .total_bytes = 100, .usable_bytes = 50};
+    return 1;
+}
+
+int16_t replicas_admit_controller(struct replicas *r UNUSED, int32_t controller_epoch,
+                                  int64_t broker_epoch UNUSED)
+{
+    return controller_epoch < 5 ? KE_STALE_CONTROLLER_EPOCH : KE_NONE;
+}
+
+void replicas_metadata_changed(struct replicas *r UNUSED, const struct metadata *m UNUSED)
+{
+}
+
+void replicas_carry_out(struct replicas *r UNUSED, struct replicas_order *o UNUSED,
+                        int32_t n UNUSED, void (*done)(void *arg), void *arg)
+{
+    done(arg);
+}
+
+void replicas_note_leader(struct replicas *r UNUSED, int32_t id UNUSED, struct str host UNUSED,
+                          int32_t port UNUSED)
+{
+}
+
+bool controller_is_active(const struct controller *c UNUSED)
+{
+    return is_controller;
+}
+
+void controller_request(struct controller *c UNUSED, int16_t key, int16_t version UNUSED,
+                        const void *req UNUSED, struct mailbox *to UNUSED,
+                        void (*done)(void *arg, const void *response), void *arg)
+{
+    static int64_t next;
+    struct kp_AllocateProducerIdsResponse a = {.producer_id_start = next, .producer_id_len = 10};
+    ck_assert_int_eq(key, 67);
+    next += 10;
+    done(arg, &a);
+}
+
+bool authorize(const struct request *r UNUSED, enum acl_operation op UNUSED,
+               enum acl_resource type UNUSED, struct str name UNUSED)
+{
+    return may;
+}
+
+/* ---- coordination: what is created shows in the metadata */
+
+static struct broker broker;
+static struct listener listener = {.name = (char[]){"PLAINTEXT"}};
+static _Atomic int created;
+static struct zkdoc_config stored; /* of every topic */
+
+static void publish(const char *topic, int32_t partitions, int32_t leader)
+{
+    static int32_t replicas[] = {1};
+    struct kp_UpdateMetadataRequest_UpdateMetadataPartitionState *s =
+        calloc((size_t)partitions, sizeof *s);
+    for (int32_t i = 0; i < partitions; i++)
+        s[i] = (struct kp_UpdateMetadataRequest_UpdateMetadataPartitionState){.partition_index = i,
+                                                                              .leader = leader,
+                                                                              .replicas = replicas,
+                                                                              .replicas_count = 1,
+                                                                              .isr = replicas,
+                                                                              .isr_count = 1};
+    struct kp_UpdateMetadataRequest_UpdateMetadataTopicState t = {
+        .topic_name = str_of(topic), .partition_states = s, .partition_states_count = partitions};
+    t.topic_id.b[0] = (uint8_t)topic[0];
+    struct kp_UpdateMetadataRequest_UpdateMetadataEndpoint e = {
+        .host = STR_LIT("h"), .port = 9, .listener = STR_LIT("PLAINTEXT")};
+    struct kp_UpdateMetadataRequest_UpdateMetadataBroker b = {
+        .id = 1, .endpoints = &e, .endpoints_count = 1, .rack = STR_NULL};
+    struct kp_UpdateMetadataRequest req = {.controller_id = 1,
+                                           .topic_states = &t,
+                                           .topic_states_count = 1,
+                                           .live_brokers = &b,
+                                           .live_brokers_count = 1};
+    ck_assert_int_eq(
+        metadata_cache_update(broker.metadata, &req, broker.loops[0], NULL, NULL, NULL), ERR_OK);
+    free(s);
+}
+
+int16_t zkadmin_create_topic(struct coord *c UNUSED, const struct zkadmin_new_topic *t,
+                             struct errtext *why)
+{
+    if (strcmp(t->name, "refused") == 0) {
+        errtext_set(why, "because");
+        return KE_TOPIC_ALREADY_EXISTS;
+    }
+    created++;
+    if (!t->validate_only && strcmp(t->name, "slow") != 0) {
+        publish(t->name, t->partition_count, -1); /* first without, then with leaders */
+        publish(t->name, t->partition_count, 1);
+    }
+    return KE_NONE;
+}
+
+int16_t zkadmin_delete_topic(struct coord *c UNUSED, const char *name, struct errtext *why UNUSED)
+{
+    if (strcmp(name, "stuck") != 0)
+        publish(name, 2, METADATA_LEADER_DELETED);
+    return KE_NONE;
+}
+
+int16_t zkadmin_read_topic(struct coord *c UNUSED, const char *name UNUSED, struct arena *a UNUSED,
+                           struct zkdoc_topic *out, int32_t *version UNUSED,
+                           struct errtext *why UNUSED)
+{
+    static const int32_t replicas[] = {1};
+    static struct zkdoc_partition two[] = {{.index = 0, .replicas = replicas, .replica_count = 1},
+                                           {.index = 1, .replicas = replicas, .replica_count = 1}};
+    *out = (struct zkdoc_topic){.partitions = two, .partition_count = 2};
+    return KE_NONE;
+}
+
+int16_t zkadmin_add_partitions(struct coord *c UNUSED, const char *name,
+                               const struct zkdoc_partition *added, int32_t n, bool validate UNUSED,
+                               struct errtext *why UNUSED)
+{
+    publish(name, added[0].index + n, 1);
+    return KE_NONE;
+}
+
+int16_t zkadmin_read_entity_config(struct coord *c UNUSED, const char *type UNUSED,
+                                   const char *name UNUSED, struct arena *a UNUSED,
+                                   struct zkdoc_config *out, struct errtext *why UNUSED)
+{
+    *out = stored;
+    return KE_NONE;
+}
+
+int16_t zkadmin_set_entity_config(struct coord *c UNUSED, const char *type UNUSED,
+                                  const char *name UNUSED, const struct zkdoc_config *config,
+                                  bool check UNUSED, struct errtext *why UNUSED)
+{
+    for (int32_t i = 0; i < stored.count; i++) {
+        free((void *)(uintptr_t)stored.entries[i].key);
+        free((void *)(uintptr_t)stored.entries[i].value);
+    }
+    free(stored.entries);
+    stored.entries = calloc((size_t)config->count + 1, sizeof *stored.entries);
+    stored.count = config->count;
+    for (int32_t i = 0; i < config->count; i++)
+        stored.entries[i] =
+            (struct zkdoc_kv){xstrdup(config->entries[i].key), xstrdup(config->entries[i].value)};
+    return KE_NONE;
+}
+
+const char *zkdoc_config_value(const struct zkdoc_config *d, const char *key)
+{
+    for (int32_t i = 0; i < d->count; i++)
+        if (strcmp(d->entries[i].key, key) == 0)
+            return d->entries[i].value;
+    return NULL;
+}
+
+/* ---- requests and replies */
+
+enum end { NOT_YET, REPLIED, REPLIED_NONE, CLOSED, DROPPED };
+struct outcome {
+    _Atomic int end;
+    struct arena arena;
+    struct buf bytes;
+    union {
+        struct kp_ProduceResponse produce;
+        struct kp_FetchResponse fetch;
+        struct kp_MetadataResponse metadata;
+        struct kp_CreateTopicsResponse create;
+        struct kp_DeleteTopicsResponse delete;
+        struct kp_CreatePartitionsResponse grow;
+        struct kp_ListOffsetsResponse offsets;
+        struct kp_DescribeConfigsResponse describe;
+        struct kp_AlterConfigsResponse alter;
+        struct kp_IncrementalAlterConfigsResponse incremental;
+        struct kp_InitProducerIdResponse id;
+        struct kp_DescribeLogDirsResponse dirs;
+        struct kp_UpdateMetadataResponse update;
+        struct kp_OffsetForLeaderEpochResponse epochs;
+        struct kp_DeleteRecordsResponse records;
+        struct kp_DescribeClusterResponse cluster;
+        struct kp_FindCoordinatorResponse coordinator;
+    } u;
+    size_t range_count;
+};
+struct fake_request {
+    struct request r;
+    struct outcome *o;
+};
+
+static void finish(struct request *r, enum end end)
+{
+    struct outcome *o = CONTAINER_OF(r, struct fake_request, r)->o;
+    arena_fini(&r->arena);
+    free(CONTAINER_OF(r, struct fake_request, r));
+    o->end = end;
+}
+
+static void capture(struct request *r, const void *msg)
+{
+    struct outcome *o = CONTAINER_OF(r, struct fake_request, r)->o;
+    const struct kp_api *api = kp_api_find(r->api_key);
+    struct errtext why = {.text = ""};
+    struct kp_hole_at holes[64];
+    enum err rc = kp_encode_holes(api->response, r->api_version, msg, &o->bytes, holes, 64,
+                                  &o->range_count, &why);
+    ck_assert_msg(rc == ERR_OK, "encode: %s", why.text);
+    /* the ranges' bytes, so that it can be decoded */
+    for (size_t i = o->range_count; i-- > 0;) {
+        size_t tail = o->bytes.len - holes[i].at, n = (size_t)holes[i].len;
+        buf_reserve(&o->bytes, n);
+        memmove(o->bytes.p + holes[i].at + n, o->bytes.p + holes[i].at, tail);
+        memset(o->bytes.p + holes[i].at, 'x', n);
+        o->bytes.len += n;
+    }
+    rc = kp_decode(api->response, r->api_version, (struct bytes){o->bytes.p, (int64_t)o->bytes.len},
+                   &o->arena, &o->u, &why);
+    ck_assert_msg(rc == ERR_OK, "decode: %s", why.text);
+}
+
+void request_reply(struct request *r, const void *msg)
+{
+    capture(r, msg);
+    finish(r, REPLIED);
+}
+
+void request_reply_ranges(struct request *r, const void *msg, struct log_range *ranges,
+                          size_t count)
+{
+    capture(r, msg);
+    ck_assert_uint_eq(CONTAINER_OF(r, struct fake_request, r)->o->range_count, count);
+    for (size_t i = 0; i < count; i++)
+        log_range_release(&ranges[i]);
+    finish(r, REPLIED);
+}
+
+void request_reply_none(struct request *r)
+{
+    finish(r, REPLIED_NONE);
+}
+
+void request_close(struct request *r, const char *why UNUSED)
+{
+    finish(r, CLOSED);
+}
+
+void request_drop(struct request *r)
+{
+    finish(r, DROPPED);
+}
+
+static void posted(struct mail *m)
+{
+    struct request *r = CONTAINER_OF(m, struct request, mail);
+    r->run(r);
+}
+
+void request_post(struct request *r, void (*run)(struct request *r))
+{
+    r->run = run;
+    r->mail.deliver = posted;
+    loop_post(r->loop, &r->mail);
+}
+
+static void handle(void *arg)
+{
+    struct request *r = arg;
+    for (size_t i = 0; i < api_row_count; i++)
+        if (api_rows[i].key == r->api_key) {
+            ck_assert_int_le(r->api_version, api_rows[i].max_version);
+            api_rows[i].handle(r);
+            return;
+        }
+    ck_abort_msg("key %d is not offered", r->api_key);
+}
+
+static struct request *send_on(int conn, int16_t key, int16_t version, const void *body,
+                               void *records, struct outcome *o)
+{
+    struct fake_request *f = calloc(1, sizeof *f);
+    *o = (struct outcome){.end = NOT_YET};
+    f->o = o;
+    f->r = (struct request){.magic = REQUEST_MAGIC,
+                            .api_key = key,
+                            .api_version = version,
+                            .broker = &broker,
+                            .loop = broker.loops[0],
+                            .conn = (struct conn *)(uintptr_t)(unsigned)conn,
+                            .listener = &listener,
+                            .client_id = STR_LIT("test"),
+                            .body = (void *)(uintptr_t)body,
+                            .frame = records};
+    loop_call(broker.loops[0], handle, &f->r);
+    return &f->r;
+}
+
+static void wait_end(struct outcome *o, enum end end)
+{
+    for (int i = 0; i < 5000 && o->end == NOT_YET; i++)
+        poll(NULL, 0, 1);
+    ck_assert_int_eq(o->end, end);
+}
+
+static void outcome_fini(struct outcome *o)
+{
+    arena_fini(&o->arena);
+    buf_fini(&o->bytes);
+}
+
+static void call(int16_t key, int16_t version, const void *body, struct outcome *o)
+{
+    send_on(1, key, version, body, NULL, o);
+    wait_end(o, REPLIED);
+}
+
+/* ---- fixture */
+
+static void cancel(void *arg)
+{
+    struct request *r = arg;
+    r->conn = NULL;
+    if (r->on_cancel != NULL)
+        r->on_cancel(r);
+}
+
+static void hw_of_0(void *arg)
+{
+    raise_hw(&parts[0], *(int64_t *)arg);
+}
+
+static void set_hw(int64_t hw)
+{
+    loop_call(broker.loops[0], hw_of_0, &hw);
+}
+
+static void nothing(void *arg UNUSED)
+{
+}
+
+static void settle(void)
+{
+    for (int i = 0; i < 3; i++)
+        loop_call(broker.loops[0], nothing, NULL);
+}
+
+static void start(void)
+{
+    struct errtext why;
+    struct config *c = config_new();
+    ck_assert_int_eq(config_set(c, "zookeeper.connect", "z:1", CONFIG_SOURCE_STATIC, &why), ERR_OK);
+    ck_assert_int_eq(config_finish(c, &why), ERR_OK);
+    broker = (struct broker){.config = c, .id = 1, .loop_count = 1, .cluster_id = "c"};
+    broker.loops = calloc(1, sizeof *broker.loops);
+    broker.inter_broker_listener = &listener;
+    ck_assert_int_eq(loop_start("test", &broker.loops[0]), ERR_OK);
+    ck_assert_int_eq(pool_start("io", 2, 100, &broker.io_pool), ERR_OK);
+    api_start(&broker);
+    memset(parts, 0, sizeof parts);
+    for (int i = 0; i < PARTITIONS; i++) {
+        parts[i].topic = "t";
+        parts[i].index = i;
+        TAILQ_INIT(&parts[i].waits);
+    }
+    released = created = 0;
+    is_controller = may = true;
+    use_gate = false;
+    publish("t", PARTITIONS + 1, 1); /* the last is not on this broker */
+    settle();
+}
+
+static void stop(void)
+{
+    loop_stop(&broker.loops[0]);
+    pool_stop(&broker.io_pool);
+    api_stop(&broker);
+    for (int i = 0; i < PARTITIONS; i++)
+        ck_assert_int_eq(parts[i].refs, 0);
+    struct config *c = (struct config *)(uintptr_t)broker.config;
+    config_free(&c);
+    free(broker.loops);
+}
+
+/* ---- produce */
+
+typedef struct kp_ProduceRequest_PartitionProduceData produce_data;
+
+static uint8_t batch[100];
+
+static struct kp_ProduceRequest produce_of(struct kp_ProduceRequest_TopicProduceData *t,
+                                           produce_data *d, int32_t count, int16_t acks)
+{
+    for (int32_t i = 0; i < count; i++)
+        if (d[i].records.p == NULL)
+            d[i].records = (struct bytes){batch, sizeof batch};
+    batch[16] = 2;
+    *t = (struct kp_ProduceRequest_TopicProduceData){
+        .name = STR_LIT("t"), .partition_data = d, .partition_data_count = count};
+    return (struct kp_ProduceRequest){.transactional_id = STR_NULL,
+                                      .acks = acks,
+                                      .timeout_ms = 20000,
+                                      .topic_data = t,
+                                      .topic_data_count = 1};
+}
+
+static int16_t produced(const struct outcome *o, int i)
+{
+    return o->u.produce.responses[0].partition_responses[i].error_code;
+}
+
+START_TEST(acks_1_is_answered_after_the_append_and_partitions_are_independent)
+{
+    struct outcome o;
+    struct kp_ProduceRequest_TopicProduceData t;
+    produce_data d[] = {{.index = 0},
+                        {.index = 77},
+                        {.index = PARTITIONS},
+                        {.index = 1},
+                        {.index = 2, .records = {batch, 0}}};
+    parts[1].append_error = KE_MESSAGE_TOO_LARGE;
+    struct kp_ProduceRequest req = produce_of(&t, d, 5, 1);
+    send_on(1, 0, 11, &req, batch, &o);
+    wait_end(&o, REPLIED);
+    ck_assert_int_eq(produced(&o, 0), KE_NONE);
+    ck_assert_int_eq(o.u.produce.responses[0].partition_responses[0].base_offset, 0);
+    ck_assert_int_eq(produced(&o, 1), KE_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(produced(&o, 2), KE_NOT_LEADER_OR_FOLLOWER);
+    ck_assert_int_eq(o.u.produce.responses[0].partition_responses[2].current_leader.leader_id, 1);
+    ck_assert_int_eq(o.u.produce.node_endpoints_count, 1);
+    ck_assert_int_eq(produced(&o, 3), KE_MESSAGE_TOO_LARGE);
+    ck_assert_int_eq(o.u.produce.responses[0].partition_responses[3].base_offset, -1);
+    ck_assert_int_eq(produced(&o, 4), KE_INVALID_RECORD);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(acks_all_waits_for_the_high_watermark)
+{
+    struct outcome o;
+    struct kp_ProduceRequest_TopicProduceData t;
+    produce_data d[] = {{.index = 0}};
+    struct kp_ProduceRequest req = produce_of(&t, d, 1, -1);
+    send_on(1, 0, 7, &req, batch, &o);
+    ck_assert_int_eq(o.end, NOT_YET);
+    set_hw(1);
+    wait_end(&o, REPLIED);
+    ck_assert_int_eq(produced(&o, 0), KE_NONE);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(acks_all_times_out_with_the_records_in_the_log)
+{
+    struct outcome o;
+    struct kp_ProduceRequest_TopicProduceData t;
+    produce_data d[] = {{.index = 0}, {.index = 1}};
+    struct kp_ProduceRequest req = produce_of(&t, d, 2, -1);
+    req.timeout_ms = 20;
+    parts[1].hw = 1;
+    send_on(1, 0, 7, &req, batch, &o);
+    wait_end(&o, REPLIED);
+    ck_assert_int_eq(produced(&o, 0), KE_REQUEST_TIMED_OUT);
+    ck_assert_int_eq(produced(&o, 1), KE_NONE);
+    ck_assert_int_eq(parts[0].append_count, 1);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(acks_0_is_not_answered_and_an_error_closes)
+{
+    struct outcome o;
+    struct kp_ProduceRequest_TopicProduceData t;
+    produce_data d[] = {{.index = 0}};
+    struct kp_ProduceRequest req = produce_of(&t, d, 1, 0);
+    send_on(1, 0, 7, &req, batch, &o);
+    wait_end(&o, REPLIED_NONE);
+    outcome_fini(&o);
+    parts[0].append_error = KE_CORRUPT_MESSAGE;
+    send_on(1, 0, 7, &req, batch, &o);
+    wait_end(&o, CLOSED);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(a_light_batch_does_not_overtake_a_heavy_one_of_its_connection)
+{
+    static uint8_t heavy[300];
+    struct outcome o[3];
+    struct kp_ProduceRequest_TopicProduceData t[3];
+    produce_data h[] = {{.index = 0, .records = {heavy, sizeof heavy}}}, l[] = {{.index = 0}},
+                 other[] = {{.index = 1}};
+    heavy[16] = 2;
+    heavy[22] = 1; /* gzip */
+    struct kp_ProduceRequest a = produce_of(&t[0], h, 1, 1), b = produce_of(&t[1], l, 1, 1),
+                             c = produce_of(&t[2], other, 1, 1);
+    use_gate = true;
+    pthread_barrier_init(&append_gate, NULL, 2);
+    send_on(1, 0, 7, &a, heavy, &o[0]);
+    send_on(1, 0, 7, &b, batch, &o[1]);
+    send_on(2, 0, 7, &c, batch, &o[2]); /* another connection does not wait */
+    wait_end(&o[2], REPLIED);
+    ck_assert_int_eq(o[1].end, NOT_YET);
+    pthread_barrier_wait(&append_gate);
+    wait_end(&o[0], REPLIED);
+    wait_end(&o[1], REPLIED);
+    ck_assert_int_eq(parts[0].appended[0], sizeof heavy);
+    ck_assert_int_eq(parts[0].appended[1], sizeof batch);
+    pthread_barrier_destroy(&append_gate);
+    for (int i = 0; i < 3; i++)
+        outcome_fini(&o[i]);
+}
+END_TEST
+
+START_TEST(a_closed_connection_takes_its_waiting_requests_with_it)
+{
+    struct outcome o;
+    struct kp_ProduceRequest_TopicProduceData t;
+    produce_data d[] = {{.index = 0}};
+    struct kp_ProduceRequest req = produce_of(&t, d, 1, -1);
+    struct request *r = send_on(1, 0, 7, &req, batch, &o);
+    loop_call(broker.loops[0], cancel, r);
+    ck_assert_int_eq(o.end, DROPPED);
+    ck_assert(TAILQ_EMPTY(&parts[0].waits));
+    outcome_fini(&o);
+}
+END_TEST
+
+/* ---- fetch */
+
+typedef struct kp_FetchRequest_FetchPartition fetch_data;
+
+static struct kp_FetchRequest fetch_of(struct kp_FetchRequest_FetchTopic *t, fetch_data *d,
+                                       int32_t count)
+{
+    for (int32_t i = 0; i < count; i++) {
+        if (d[i].partition_max_bytes == 0)
+            d[i].partition_max_bytes = 1000;
+        d[i].current_leader_epoch = d[i].last_fetched_epoch = -1;
+    }
+    *t = (struct kp_FetchRequest_FetchTopic){
+        .topic = STR_LIT("t"), .partitions = d, .partitions_count = count};
+    t->topic_id.b[0] = 't';
+    return (struct kp_FetchRequest){.replica_id = -1,
+                                    .replica_state = {-1, -1},
+                                    .max_wait_ms = 20000,
+                                    .min_bytes = 1,
+                                    .max_bytes = 10000,
+                                    .session_epoch = -1,
+                                    .topics = t,
+                                    .topics_count = count > 0};
+}
+
+static const struct kp_FetchResponse_PartitionData *fetched(const struct outcome *o, int i)
+{
+    ck_assert_int_eq(o->u.fetch.responses_count, 1);
+    ck_assert_int_lt(i, o->u.fetch.responses[0].partitions_count);
+    return &o->u.fetch.responses[0].partitions[i];
+}
+
+START_TEST(data_are_answered_at_once_in_every_version)
+{
+    parts[0].end = parts[0].hw = 3;
+    for (int16_t v = 4; v <= 17; v++) {
+        struct outcome o;
+        struct kp_FetchRequest_FetchTopic t;
+        fetch_data d[] = {{.partition = 0, .fetch_offset = 1}, {.partition = 1}};
+        struct kp_FetchRequest req = fetch_of(&t, d, 2);
+        call(1, v, &req, &o);
+        ck_assert_int_eq(fetched(&o, 0)->records.len, 200);
+        ck_assert_int_eq(fetched(&o, 0)->high_watermark, 3);
+        ck_assert_int_eq(fetched(&o, 0)->aborted_transactions_count, -1);
+        ck_assert_int_eq(fetched(&o, 1)->records.len, 0); /* a full answer tells of all */
+        ck_assert_int_eq(o.u.fetch.session_id, 0);
+        outcome_fini(&o);
+    }
+}
+END_TEST
+
+START_TEST(a_fetch_without_news_waits_for_them_or_for_its_time)
+{
+    struct outcome o;
+    struct kp_FetchRequest_FetchTopic t;
+    fetch_data d[] = {{.partition = 0}};
+    struct kp_FetchRequest req = fetch_of(&t, d, 1);
+    send_on(1, 1, 12, &req, NULL, &o);
+    settle();
+    ck_assert_int_eq(o.end, NOT_YET);
+    parts[0].end = 1;
+    set_hw(1);
+    wait_end(&o, REPLIED);
+    ck_assert_int_eq(fetched(&o, 0)->records.len, 100);
+    outcome_fini(&o);
+    d[0].fetch_offset = 1;
+    req.max_wait_ms = 20;
+    call(1, 12, &req, &o);
+    ck_assert_int_eq(fetched(&o, 0)->records.len, 0);
+    ck_assert_int_eq(fetched(&o, 0)->error_code, KE_NONE);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(min_bytes_are_waited_for)
+{
+    struct outcome o;
+    struct kp_FetchRequest_FetchTopic t;
+    fetch_data d[] = {{.partition = 0}};
+    struct kp_FetchRequest req = fetch_of(&t, d, 1);
+    req.min_bytes = 250;
+    parts[0].end = 5;
+    send_on(1, 1, 4, &req, NULL, &o);
+    set_hw(1);
+    settle();
+    set_hw(2);
+    settle();
+    ck_assert_int_eq(o.end, NOT_YET);
+    set_hw(3);
+    wait_end(&o, REPLIED);
+    ck_assert_int_eq(fetched(&o, 0)->records.len, 300);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(an_error_is_answered_at_once)
+{
+    struct outcome o;
+    struct kp_FetchRequest_FetchTopic t;
+    fetch_data d[] = {
+        {.partition = 0}, {.partition = 1, .fetch_offset = 9}, {.partition = PARTITIONS}};
+    struct kp_FetchRequest req = fetch_of(&t, d, 3);
+    call(1, 17, &req, &o);
+    ck_assert_int_eq(fetched(&o, 0)->error_code, KE_NONE);
+    ck_assert_int_eq(fetched(&o, 1)->error_code, KE_OFFSET_OUT_OF_RANGE);
+    ck_assert_int_eq(fetched(&o, 1)->high_watermark, -1);
+    ck_assert_int_eq(fetched(&o, 2)->error_code, KE_NOT_LEADER_OR_FOLLOWER);
+    ck_assert_int_eq(fetched(&o, 2)->current_leader.leader_id, 1);
+    ck_assert_int_eq(o.u.fetch.node_endpoints_count, 1);
+    outcome_fini(&o);
+    t.topic_id.b[0] = '?';
+    call(1, 17, &req, &o);
+    ck_assert_int_eq(fetched(&o, 0)->error_code, KE_UNKNOWN_TOPIC_ID);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(a_session_tells_only_what_is_new)
+{
+    struct outcome o;
+    struct kp_FetchRequest_FetchTopic t;
+    fetch_data d[] = {{.partition = 0}, {.partition = 1}, {.partition = 2}};
+    struct kp_FetchRequest req = fetch_of(&t, d, 3);
+    req.session_epoch = 0;
+    req.max_wait_ms = 0;
+    call(1, 13, &req, &o);
+    ck_assert_int_eq(o.u.fetch.responses[0].partitions_count, 3);
+    int32_t id = o.u.fetch.session_id;
+    ck_assert_int_gt(id, 0);
+    outcome_fini(&o);
+
+    struct kp_FetchRequest next = fetch_of(&t, d, 0);
+    next.session_id = id;
+    next.session_epoch = 1;
+    next.max_wait_ms = 0;
+    call(1, 13, &next, &o);
+    ck_assert_int_eq(o.u.fetch.error_code, KE_NONE);
+    ck_assert_int_eq(o.u.fetch.responses_count, 0);
+    outcome_fini(&o);
+
+    next.session_epoch = 2;
+    next.max_wait_ms = 20000;
+    parts[0].end = 4;
+    send_on(1, 1, 13, &next, NULL, &o);
+    settle();
+    ck_assert_int_eq(o.end, NOT_YET);
+    set_hw(2);
+    wait_end(&o, REPLIED);
+    ck_assert_int_eq(o.u.fetch.responses[0].partitions_count, 1);
+    ck_assert_int_eq(fetched(&o, 0)->records.len, 200);
+    outcome_fini(&o);
+
+    /* the same epoch again, and one that is too far */
+    call(1, 13, &next, &o);
+    ck_assert_int_eq(o.u.fetch.error_code, KE_INVALID_FETCH_SESSION_EPOCH);
+    ck_assert_int_eq(o.u.fetch.responses_count, 0);
+    outcome_fini(&o);
+
+    /* it goes on from its new position */
+    fetch_data moved[] = {{.partition = 0, .fetch_offset = 2}};
+    struct kp_FetchRequest third = fetch_of(&t, moved, 1);
+    third.session_id = id;
+    third.session_epoch = 3;
+    third.max_wait_ms = 0;
+    call(1, 13, &third, &o);
+    ck_assert_int_eq(o.u.fetch.responses_count, 0);
+    outcome_fini(&o);
+
+    /* by name what began by id */
+    third.session_epoch = 4;
+    call(1, 12, &third, &o);
+    ck_assert_int_eq(o.u.fetch.error_code, KE_FETCH_SESSION_TOPIC_ID_ERROR);
+    outcome_fini(&o);
+
+    /* closed */
+    third.session_epoch = -1;
+    call(1, 13, &third, &o);
+    ck_assert_int_eq(o.u.fetch.session_id, 0);
+    outcome_fini(&o);
+    third.session_epoch = 4;
+    call(1, 13, &third, &o);
+    ck_assert_int_eq(o.u.fetch.error_code, KE_FETCH_SESSION_ID_NOT_FOUND);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(what_did_not_fit_is_first_in_the_next_answer)
+{
+    struct outcome o;
+    struct kp_FetchRequest_FetchTopic t;
+    fetch_data d[] = {{.partition = 0}, {.partition = 1}, {.partition = 2}};
+    for (int i = 0; i < 3; i++)
+        parts[i].end = parts[i].hw = 10;
+    struct kp_FetchRequest req = fetch_of(&t, d, 3);
+    req.session_epoch = 0;
+    req.max_bytes = 1024;
+    call(1, 12, &req, &o);
+    ck_assert_int_eq(fetched(&o, 0)->records.len, 1000);
+    ck_assert_int_eq(fetched(&o, 1)->records.len, 0);
+    struct kp_FetchRequest next = fetch_of(&t, d, 0);
+    next.session_id = o.u.fetch.session_id;
+    next.session_epoch = 1;
+    next.max_bytes = 1024;
+    outcome_fini(&o);
+    call(1, 12, &next, &o);
+    ck_assert_int_eq(fetched(&o, 0)->partition_index, 1);
+    ck_assert_int_eq(fetched(&o, 0)->records.len, 1000);
+    outcome_fini(&o);
+    next.session_epoch = 2;
+    call(1, 12, &next, &o);
+    ck_assert_int_eq(fetched(&o, 0)->partition_index, 2);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(a_waiting_fetch_is_dropped_with_its_connection)
+{
+    struct outcome o;
+    struct kp_FetchRequest_FetchTopic t;
+    fetch_data d[] = {{.partition = 0}};
+    struct kp_FetchRequest req = fetch_of(&t, d, 1);
+    struct request *r = send_on(1, 1, 12, &req, NULL, &o);
+    loop_call(broker.loops[0], cancel, r);
+    ck_assert_int_eq(o.end, DROPPED);
+    ck_assert(LIST_EMPTY(&parts[0].watches));
+    outcome_fini(&o);
+}
+END_TEST
+
+/* ---- metadata and topics */
+
+START_TEST(version_0_means_all_by_an_empty_list_and_version_1_none)
+{
+    struct outcome o;
+    struct kp_MetadataRequest req = {.topics_count = 0};
+    call(3, 0, &req, &o);
+    ck_assert_int_eq(o.u.metadata.topics_count, 1);
+    ck_assert_int_eq(o.u.metadata.brokers_count, 1);
+    ck_assert_int_eq(o.u.metadata.topics[0].partitions_count, PARTITIONS + 1);
+    ck_assert_int_eq(o.u.metadata.topics[0].partitions[0].leader_id, 1);
+    outcome_fini(&o);
+    call(3, 1, &req, &o);
+    ck_assert_int_eq(o.u.metadata.topics_count, 0);
+    outcome_fini(&o);
+    req.topics_count = -1;
+    for (int16_t v = 1; v <= 12; v++) {
+        call(3, v, &req, &o);
+        ck_assert_int_eq(o.u.metadata.topics_count, 1);
+        ck_assert_int_eq(o.u.metadata.controller_id, 1);
+        outcome_fini(&o);
+    }
+}
+END_TEST
+
+START_TEST(a_missing_topic_is_created_and_has_its_leader_in_the_same_answer)
+{
+    struct outcome o;
+    struct kp_MetadataRequest_MetadataRequestTopic names[] = {
+        {.name = STR_LIT("fresh")}, {.name = STR_LIT("not valid")}, {.name = STR_LIT("refused")}};
+    struct kp_MetadataRequest req = {
+        .topics = names, .topics_count = 3, .allow_auto_topic_creation = true};
+    call(3, 9, &req, &o);
+    ck_assert_int_eq(o.u.metadata.topics[0].error_code, KE_NONE);
+    ck_assert_int_eq(o.u.metadata.topics[0].partitions[0].leader_id, 1);
+    ck_assert_int_eq(o.u.metadata.topics[1].error_code, KE_INVALID_TOPIC_EXCEPTION);
+    ck_assert_int_eq(o.u.metadata.topics[2].error_code, KE_LEADER_NOT_AVAILABLE);
+    ck_assert_int_eq(created, 1);
+    outcome_fini(&o);
+    names[0].name = STR_LIT("other");
+    req.allow_auto_topic_creation = false;
+    req.topics_count = 1;
+    call(3, 9, &req, &o);
+    ck_assert_int_eq(o.u.metadata.topics[0].error_code, KE_UNKNOWN_TOPIC_OR_PARTITION);
+    ck_assert_int_eq(created, 1);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(topics_are_asked_for_by_id_in_version_12)
+{
+    struct outcome o;
+    struct kp_MetadataRequest_MetadataRequestTopic ids[] = {{.name = STR_NULL}, {.name = STR_NULL}};
+    struct kp_MetadataRequest req = {.topics = ids, .topics_count = 2};
+    ids[0].topic_id.b[0] = 't';
+    ids[1].topic_id.b[0] = 9;
+    call(3, 12, &req, &o);
+    ck_assert(str_eq_z(o.u.metadata.topics[0].name, "t"));
+    ck_assert_int_eq(o.u.metadata.topics[1].error_code, KE_UNKNOWN_TOPIC_ID);
+    ck_assert_int_eq(o.u.metadata.topics[1].name.len, -1);
+    outcome_fini(&o);
+    call(3, 10, &req, &o);
+    ck_assert_int_eq(o.u.metadata.topics[0].error_code, KE_INVALID_REQUEST);
+    outcome_fini(&o);
+}
+END_TEST
+
+typedef struct kp_CreateTopicsRequest_CreatableTopic creatable;
+
+START_TEST(created_topics_are_answered_with_leaders_and_refusals_with_words)
+{
+    struct kp_CreateTopicsRequest_CreatableTopicConfig bad[] = {
+        {.name = STR_LIT("no.such"), .value = STR_LIT("1")}};
+    struct kp_CreateTopicsRequest_CreatableTopicConfig good[] = {
+        {.name = STR_LIT("retention.ms"), .value = STR_LIT("5000")}};
+    creatable topics[] = {
+        {.name = STR_LIT("new"),
+         .num_partitions = 2,
+         .replication_factor = 1,
+         .configs = good,
+         .configs_count = 1},
+        {.name = STR_LIT("a/b"), .num_partitions = 1, .replication_factor = 1},
+        {.name = STR_LIT("twice"), .num_partitions = 1, .replication_factor = 1},
+        {.name = STR_LIT("twice"), .num_partitions = 1, .replication_factor = 1},
+        {.name = STR_LIT("wide"), .num_partitions = 1, .replication_factor = 3},
+        {.name = STR_LIT("none"), .num_partitions = 0, .replication_factor = 1},
+        {.name = STR_LIT("conf"),
+         .num_partitions = 1,
+         .replication_factor = 1,
+         .configs = bad,
+         .configs_count = 1},
+        {.name = STR_LIT("refused"), .num_partitions = 1, .replication_factor = 1},
+        {.name = STR_LIT("t"), .num_partitions = 1, .replication_factor = 1}};
+    static const int16_t errors[] = {KE_NONE,
+                                     KE_INVALID_TOPIC_EXCEPTION,
+                                     KE_INVALID_REQUEST,
+                                     KE_INVALID_REQUEST,
+                                     KE_INVALID_REPLICATION_FACTOR,
+                                     KE_INVALID_PARTITIONS,
+                                     KE_INVALID_CONFIG,
+                                     KE_TOPIC_ALREADY_EXISTS,
+                                     KE_TOPIC_ALREADY_EXISTS};
+    struct kp_CreateTopicsRequest req = {
+        .topics = topics, .topics_count = ARRAY_LEN(topics), .timeout_ms = 20000};
+    struct outcome o;
+    call(19, 7, &req, &o);
+    for (size_t i = 0; i < ARRAY_LEN(errors); i++) {
+        ck_assert_int_eq(o.u.create.topics[i].error_code, errors[i]);
+        if (errors[i] != KE_NONE)
+            ck_assert_int_gt(o.u.create.topics[i].error_message.len, 5);
+    }
+    ck_assert_int_eq(o.u.create.topics[0].num_partitions, 2);
+    bool seen = false;
+    for (int32_t i = 0; i < o.u.create.topics[0].configs_count; i++)
+        seen |= str_eq_z(o.u.create.topics[0].configs[i].name, "retention.ms") &&
+                str_eq_z(o.u.create.topics[0].configs[i].value, "5000") &&
+                o.u.create.topics[0].configs[i].config_source == CONFIG_SOURCE_TOPIC;
+    ck_assert(seen);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(creation_answers_timed_out_validates_only_and_sends_to_the_controller)
+{
+    creatable topics[] = {{.name = STR_LIT("slow"), .num_partitions = 1, .replication_factor = 1}};
+    struct kp_CreateTopicsRequest req = {.topics = topics, .topics_count = 1, .timeout_ms = 20};
+    struct outcome o;
+    call(19, 4, &req, &o);
+    ck_assert_int_eq(o.u.create.topics[0].error_code, KE_REQUEST_TIMED_OUT);
+    outcome_fini(&o);
+    req.validate_only = true;
+    call(19, 5, &req, &o);
+    ck_assert_int_eq(o.u.create.topics[0].error_code, KE_NONE);
+    outcome_fini(&o);
+    is_controller = false;
+    call(19, 0, &req, &o);
+    ck_assert_int_eq(o.u.create.topics[0].error_code, KE_NOT_CONTROLLER);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(deletion_waits_until_the_topic_is_gone)
+{
+    struct str names[] = {STR_LIT("gone"), STR_LIT("never"), STR_LIT("stuck")};
+    struct kp_DeleteTopicsRequest req = {
+        .topic_names = names, .topic_names_count = 2, .timeout_ms = 20000};
+    struct outcome o;
+    publish("gone", 2, 1);
+    publish("stuck", 1, 1);
+    settle();
+    call(20, 5, &req, &o);
+    ck_assert_int_eq(o.u.delete.responses[0].error_code, KE_NONE);
+    ck_assert_int_eq(o.u.delete.responses[1].error_code, KE_UNKNOWN_TOPIC_OR_PARTITION);
+    outcome_fini(&o);
+    req.topic_names = &names[2];
+    req.topic_names_count = 1;
+    req.timeout_ms = 10;
+    call(20, 5, &req, &o);
+    ck_assert_int_eq(o.u.delete.responses[0].error_code, KE_REQUEST_TIMED_OUT);
+    ck_assert_int_gt(o.u.delete.responses[0].error_message.len, 5);
+    outcome_fini(&o);
+    struct kp_DeleteTopicsRequest_DeleteTopicState ids[] = {{.name = STR_NULL}, {.name = STR_NULL}};
+    struct kp_DeleteTopicsRequest by_id = {.topics = ids, .topics_count = 2, .timeout_ms = 20000};
+    publish("gone", 2, 1);
+    settle();
+    ids[0].topic_id.b[0] = 'g';
+    ids[1].topic_id.b[0] = 1;
+    call(20, 6, &by_id, &o);
+    ck_assert_int_eq(o.u.delete.responses[0].error_code, KE_NONE);
+    ck_assert(str_eq_z(o.u.delete.responses[0].name, "gone"));
+    ck_assert_int_eq(o.u.delete.responses[1].error_code, KE_UNKNOWN_TOPIC_ID);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(partitions_are_added)
+{
+    struct kp_CreatePartitionsRequest_CreatePartitionsTopic topics[] = {
+        {.name = STR_LIT("p"), .count = 5, .assignments_count = -1},
+        {.name = STR_LIT("q"), .count = 2, .assignments_count = -1},
+        {.name = STR_LIT("never"), .count = 2, .assignments_count = -1}};
+    struct kp_CreatePartitionsRequest req = {
+        .topics = topics, .topics_count = 3, .timeout_ms = 20000};
+    struct outcome o;
+    publish("p", 2, 1);
+    publish("q", 2, 1);
+    settle();
+    call(37, 3, &req, &o);
+    ck_assert_int_eq(o.u.grow.results[0].error_code, KE_NONE);
+    ck_assert_int_eq(o.u.grow.results[1].error_code, KE_INVALID_PARTITIONS);
+    ck_assert_int_eq(o.u.grow.results[2].error_code, KE_UNKNOWN_TOPIC_OR_PARTITION);
+    outcome_fini(&o);
+}
+END_TEST
+
+/* ---- the others */
+
+START_TEST(ends_of_a_log_and_times)
+{
+    struct kp_ListOffsetsRequest_ListOffsetsPartition p[] = {
+        {.partition_index = 0, .timestamp = -1, .max_num_offsets = 1},
+        {.partition_index = 1, .timestamp = 1234, .max_num_offsets = 1},
+        {.partition_index = 9, .timestamp = -2, .max_num_offsets = 1},
+        {.partition_index = 2, .timestamp = -9, .max_num_offsets = 1}};
+    struct kp_ListOffsetsRequest_ListOffsetsTopic t = {
+        .name = STR_LIT("t"), .partitions = p, .partitions_count = 4};
+    struct kp_ListOffsetsRequest req = {.replica_id = -1, .topics = &t, .topics_count = 1};
+    parts[0].end = parts[0].hw = 4;
+    for (int16_t v = 0; v <= 9; v++) {
+        struct outcome o;
+        call(2, v, &req, &o);
+        const struct kp_ListOffsetsResponse_ListOffsetsPartitionResponse *a =
+            o.u.offsets.topics[0].partitions;
+        if (v == 0)
+            ck_assert_int_eq(a[0].old_style_offsets[0], 4);
+        else
+            ck_assert_int_eq(a[0].offset, 4);
+        ck_assert_int_eq(a[1].error_code, KE_NONE);
+        ck_assert_int_eq(a[2].error_code, KE_UNKNOWN_TOPIC_OR_PARTITION);
+        ck_assert_int_eq(a[3].error_code, KE_UNSUPPORTED_VERSION);
+        outcome_fini(&o);
+    }
+    struct outcome o;
+    p[1].partition_index = 0;
+    call(2, 5, &req, &o);
+    ck_assert_int_eq(o.u.offsets.topics[0].partitions[0].error_code, KE_INVALID_REQUEST);
+    ck_assert_int_eq(o.u.offsets.topics[0].partitions[1].error_code, KE_INVALID_REQUEST);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(producer_ids_are_unique_across_blocks)
+{
+    struct kp_InitProducerIdRequest req = {
+        .transactional_id = STR_NULL, .producer_id = -1, .producer_epoch = -1};
+    bool seen[64] = {false};
+    for (int i = 0; i < 35; i++) {
+        struct outcome o;
+        call(22, 4, &req, &o);
+        ck_assert_int_eq(o.u.id.error_code, KE_NONE);
+        ck_assert_int_eq(o.u.id.producer_epoch, 0);
+        ck_assert_int_lt(o.u.id.producer_id, 64);
+        ck_assert(!seen[o.u.id.producer_id]);
+        seen[o.u.id.producer_id] = true;
+        outcome_fini(&o);
+    }
+}
+END_TEST
+
+START_TEST(configs_are_described_and_altered)
+{
+    struct kp_IncrementalAlterConfigsRequest_AlterableConfig c[] = {
+        {.name = STR_LIT("cleanup.policy"), .config_operation = 2, .value = STR_LIT("compact")},
+        {.name = STR_LIT("retention.ms"), .config_operation = 0, .value = STR_LIT("77")}};
+    struct kp_IncrementalAlterConfigsRequest_AlterConfigsResource res = {
+        .resource_type = 2, .resource_name = STR_LIT("t"), .configs = c, .configs_count = 2};
+    struct kp_IncrementalAlterConfigsRequest req = {.resources = &res, .resources_count = 1};
+    struct outcome o;
+    call(44, 1, &req, &o);
+    ck_assert_int_eq(o.u.incremental.responses[0].error_code, KE_NONE);
+    outcome_fini(&o);
+    ck_assert_str_eq(zkdoc_config_value(&stored, "cleanup.policy"), "delete,compact");
+    c[0].config_operation = 3;
+    c[0].value = STR_LIT("delete");
+    c[1].config_operation = 1;
+    c[1].value = STR_NULL;
+    call(44, 0, &req, &o);
+    ck_assert_int_eq(o.u.incremental.responses[0].error_code, KE_NONE);
+    outcome_fini(&o);
+    ck_assert_int_eq(stored.count, 1);
+    ck_assert_str_eq(zkdoc_config_value(&stored, "cleanup.policy"), "compact");
+    c[1].config_operation = 2;
+    c[1].value = STR_LIT("5");
+    call(44, 0, &req, &o);
+    ck_assert_int_eq(o.u.incremental.responses[0].error_code, KE_INVALID_CONFIG);
+    outcome_fini(&o);
+
+    struct str keys[] = {STR_LIT("cleanup.policy"), STR_LIT("segment.bytes")};
+    struct kp_DescribeConfigsRequest_DescribeConfigsResource what[] = {
+        {.resource_type = 2,
+         .resource_name = STR_LIT("t"),
+         .configuration_keys = keys,
+         .configuration_keys_count = 2},
+        {.resource_type = 4, .resource_name = STR_LIT("1"), .configuration_keys_count = -1},
+        {.resource_type = 4, .resource_name = STR_LIT("2"), .configuration_keys_count = -1},
+        {.resource_type = 2, .resource_name = STR_LIT("never"), .configuration_keys_count = -1}};
+    struct kp_DescribeConfigsRequest ask = {
+        .resources = what, .resources_count = 4, .include_synonyms = true};
+    for (int16_t v = 0; v <= 4; v++) {
+        call(32, v, &ask, &o);
+        const struct kp_DescribeConfigsResponse_DescribeConfigsResult *a = o.u.describe.results;
+        ck_assert_int_eq(a[0].configs_count, 2);
+        for (int i = 0; i < 2; i++) {
+            bool is_policy = str_eq_z(a[0].configs[i].name, "cleanup.policy");
+            ck_assert(str_eq_z(a[0].configs[i].value, is_policy ? "compact" : "1073741824"));
+            if (v >= 1)
+                ck_assert_int_eq(a[0].configs[i].config_source,
+                                 is_policy ? CONFIG_SOURCE_TOPIC : CONFIG_SOURCE_DEFAULT);
+        }
+        ck_assert_int_gt(a[1].configs_count, 100);
+        ck_assert_int_eq(a[2].error_code, KE_INVALID_REQUEST);
+        ck_assert_int_eq(a[3].error_code, KE_UNKNOWN_TOPIC_OR_PARTITION);
+        outcome_fini(&o);
+    }
+    struct zkdoc_config none = {NULL, 0};
+    ck_assert_int_eq(zkadmin_set_entity_config(NULL, "", "", &none, true, NULL), KE_NONE);
+    free(stored.entries);
+    stored = none;
+}
+END_TEST
+
+START_TEST(log_dirs_epochs_deletions_and_the_cluster)
+{
+    struct outcome o;
+    struct kp_DescribeLogDirsRequest all = {.topics_count = -1};
+    call(35, 4, &all, &o);
+    ck_assert_int_eq(o.u.dirs.results_count, 1);
+    ck_assert_int_eq(o.u.dirs.results[0].usable_bytes, 50);
+    ck_assert_int_eq(o.u.dirs.results[0].topics_count, 1);
+    ck_assert_int_eq(o.u.dirs.results[0].topics[0].partitions_count, PARTITIONS);
+    outcome_fini(&o);
+    struct kp_OffsetForLeaderEpochRequest_OffsetForLeaderPartition ep = {
+        .partition = 0, .current_leader_epoch = -1, .leader_epoch = 3};
+    struct kp_OffsetForLeaderEpochRequest_OffsetForLeaderTopic et = {
+        .topic = STR_LIT("t"), .partitions = &ep, .partitions_count = 1};
+    struct kp_OffsetForLeaderEpochRequest epochs = {
+        .replica_id = -1, .topics = &et, .topics_count = 1};
+    parts[0].end = 6;
+    call(23, 4, &epochs, &o);
+    ck_assert_int_eq(o.u.epochs.topics[0].partitions[0].end_offset, 6);
+    outcome_fini(&o);
+    parts[0].hw = 5;
+    struct kp_DeleteRecordsRequest_DeleteRecordsPartition dp = {.partition_index = 0, .offset = -1};
+    struct kp_DeleteRecordsRequest_DeleteRecordsTopic dt = {
+        .name = STR_LIT("t"), .partitions = &dp, .partitions_count = 1};
+    struct kp_DeleteRecordsRequest records = {
+        .topics = &dt, .topics_count = 1, .timeout_ms = 20000};
+    call(21, 2, &records, &o);
+    ck_assert_int_eq(o.u.records.topics[0].partitions[0].low_watermark, 5);
+    outcome_fini(&o);
+    struct kp_DescribeClusterRequest cluster = {.endpoint_type = 1};
+    call(60, 1, &cluster, &o);
+    ck_assert_int_eq(o.u.cluster.brokers_count, 1);
+    ck_assert_int_eq(o.u.cluster.controller_id, 1);
+    outcome_fini(&o);
+    struct str key[] = {STR_LIT("g")};
+    struct kp_FindCoordinatorRequest find = {
+        .key = STR_LIT("g"), .coordinator_keys = key, .coordinator_keys_count = 1};
+    call(10, 3, &find, &o);
+    ck_assert_int_eq(o.u.coordinator.error_code, KE_COORDINATOR_NOT_AVAILABLE);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(an_update_of_the_metadata_needs_the_newest_controller)
+{
+    struct outcome o;
+    struct kp_UpdateMetadataRequest req = {.controller_id = 3, .controller_epoch = 4};
+    call(6, 8, &req, &o);
+    ck_assert_int_eq(o.u.update.error_code, KE_STALE_CONTROLLER_EPOCH);
+    outcome_fini(&o);
+    req.controller_epoch = 5;
+    call(6, 8, &req, &o);
+    ck_assert_int_eq(o.u.update.error_code, KE_NONE);
+    struct metadata *m = metadata_cache_latest(broker.metadata);
+    ck_assert_int_eq(metadata_controller_id(m), 3);
+    metadata_unref(&m);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(without_permission_nothing_is_told)
+{
+    struct outcome o;
+    struct kp_ProduceRequest_TopicProduceData t;
+    produce_data d[] = {{.index = 0}};
+    struct kp_ProduceRequest req = produce_of(&t, d, 1, 1);
+    may = false;
+    send_on(1, 0, 7, &req, batch, &o);
+    wait_end(&o, REPLIED);
+    ck_assert_int_eq(produced(&o, 0), KE_TOPIC_AUTHORIZATION_FAILED);
+    outcome_fini(&o);
+    struct kp_MetadataRequest all = {.topics_count = -1};
+    call(3, 9, &all, &o);
+    ck_assert_int_eq(o.u.metadata.topics_count, 0);
+    outcome_fini(&o);
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *const tests[] = {
+        acks_1_is_answered_after_the_append_and_partitions_are_independent,
+        acks_all_waits_for_the_high_watermark,
+        acks_all_times_out_with_the_records_in_the_log,
+        acks_0_is_not_answered_and_an_error_closes,
+        a_light_batch_does_not_overtake_a_heavy_one_of_its_connection,
+        a_closed_connection_takes_its_waiting_requests_with_it,
+        data_are_answered_at_once_in_every_version,
+        a_fetch_without_news_waits_for_them_or_for_its_time,
+        min_bytes_are_waited_for,
+        an_error_is_answered_at_once,
+        a_session_tells_only_what_is_new,
+        what_did_not_fit_is_first_in_the_next_answer,
+        a_waiting_fetch_is_dropped_with_its_connection,
+        version_0_means_all_by_an_empty_list_and_version_1_none,
+        a_missing_topic_is_created_and_has_its_leader_in_the_same_answer,
+        topics_are_asked_for_by_id_in_version_12,
+        created_topics_are_answered_with_leaders_and_refusals_with_words,
+        creation_answers_timed_out_validates_only_and_sends_to_the_controller,
+        deletion_waits_until_the_topic_is_gone,
+        partitions_are_added,
+        ends_of_a_log_and_times,
+        producer_ids_are_unique_across_blocks,
+        configs_are_described_and_altered,
+        log_dirs_epochs_deletions_and_the_cluster,
+        an_update_of_the_metadata_needs_the_newest_controller,
+        without_permission_nothing_is_told,
+    };
+    Suite *s = suite_create("api");
+    TCase *t = tcase_create("handlers");
+    tcase_add_checked_fixture(t, start, stop);
+    for (size_t i = 0; i < ARRAY_LEN(tests); i++)
+        tcase_add_test(t, tests[i]);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed == 0 ? 0 : 1;
+}
