@@ -6,8 +6,11 @@
  * topic can be sure that a request on any other loop finds it too. Updates are posted to the loops
  * under the update lock: all loops see them in one order. */
 #include "broker/metadata_cache.h"
+#include "common/base/clock.h"
 #include "common/base/lock.h"
+#include "common/protocol/messages.h"
 
+enum { DELETED_KEPT = 256 };
 enum { METADATA_CACHE_MAGIC = 0x6d636163, UPDATE_MAGIC = 0x6d757064 };
 
 struct seat { /* one loop's view; owner: that loop */
@@ -19,12 +22,19 @@ struct seat { /* one loop's view; owner: that loop */
     struct metadata_wait *next; /* while the waits are told: the next one */
 };
 
+struct deleted_topic {
+    char *name; /* NULL: none */
+    int64_t at_ms;
+};
+
 struct metadata_cache {
     unsigned magic;
     struct lock update_lock; /* orders updates */
     int64_t updates;         /* guarded by update_lock: how many there were */
     struct lock latest_lock;
-    struct metadata *latest; /* guarded by latest_lock */
+    struct metadata *latest;                    /* guarded by latest_lock */
+    struct deleted_topic deleted[DELETED_KEPT]; /* a ring; guarded by latest_lock */
+    size_t deleted_next;
     int loop_count;
     struct seat seats[];
 };
@@ -77,6 +87,8 @@ void metadata_cache_free(struct metadata_cache **cp)
         metadata_unref(&c->seats[i].settled);
     }
     metadata_unref(&c->latest);
+    for (size_t i = 0; i < DELETED_KEPT; i++)
+        mem_free(c->deleted[i].name);
     lock_fini(&c->latest_lock);
     lock_fini(&c->update_lock);
     c->magic = 0;
@@ -180,6 +192,40 @@ static struct update *update_new(struct metadata_cache *c, struct metadata *m)
     return u;
 }
 
+/* ---- what was deleted lately */
+
+static void note_deleted(struct metadata_cache *c, struct str name)
+{
+    lock_take(&c->latest_lock);
+    struct deleted_topic *d = &c->deleted[c->deleted_next++ % DELETED_KEPT];
+    mem_free(d->name);
+    *d = (struct deleted_topic){.name = str_dup(name), .at_ms = clock_mono_ms()};
+    lock_release(&c->latest_lock);
+}
+
+static void note_deletions(struct metadata_cache *c, const struct metadata *old,
+                           const struct metadata *now, const struct kp_UpdateMetadataRequest *req)
+{
+    for (int32_t i = 0; i < req->topic_states_count; i++) {
+        struct str name = req->topic_states[i].topic_name;
+        if (metadata_topic(old, name) != NULL && metadata_topic(now, name) == NULL)
+            note_deleted(c, name);
+    }
+}
+
+bool metadata_cache_deleted_within(struct metadata_cache *c, struct str topic, int64_t ms)
+{
+    CHECK_OBJ(c, METADATA_CACHE_MAGIC);
+    int64_t since_ms = clock_mono_ms() - ms;
+    bool found = false;
+    lock_take(&c->latest_lock);
+    for (size_t i = 0; i < DELETED_KEPT && !found; i++)
+        found = c->deleted[i].name != NULL && c->deleted[i].at_ms >= since_ms &&
+                str_eq_z(topic, c->deleted[i].name);
+    lock_release(&c->latest_lock);
+    return found;
+}
+
 enum err metadata_cache_update(struct metadata_cache *c, const struct kp_UpdateMetadataRequest *req,
                                struct loop *to, void (*switched)(void *arg), void *arg,
                                struct errtext *why)
@@ -190,6 +236,7 @@ enum err metadata_cache_update(struct metadata_cache *c, const struct kp_UpdateM
     old = metadata_cache_latest(c);
     enum err rc = metadata_apply(old, req, &next, why);
     if (rc == ERR_OK) {
+        note_deletions(c, old, next, req);
         struct update *u = update_new(c, next);
         u->number = ++c->updates;
         u->to = to;

@@ -36,6 +36,10 @@ NODISCARD enum err metadata_cache_update(struct metadata_cache *c,
                                          struct loop *to, void (*switched)(void *arg), void *arg,
                                          struct errtext *why);
 
+/* Was the topic deleted less than ms ago, as this broker heard? Remembers the last few hundred. Any
+ * thread. */
+bool metadata_cache_deleted_within(struct metadata_cache *c, struct str topic, int64_t ms);
+
 /* Told after each update that every loop has switched to. Embedded; loop thread only. changed may
  * remove any wait. */
 struct metadata_wait {

@@ -56,6 +56,22 @@ void api_start(struct broker *b)
     b->api = a;
 }
 
+static void nothing(void *arg UNUSED)
+{
+}
+
+void api_quit(struct broker *b)
+{
+    enum { EXCHANGE_STEPS = 3 };
+    if (b->api == NULL)
+        return;
+    producer_ids_quit(b->api->producer_ids);
+    /* an exchange of the metadata that is under way takes two mails to each loop */
+    for (int step = 0; step < EXCHANGE_STEPS; step++)
+        for (int i = 0; i < b->loop_count; i++)
+            loop_call(b->loops[i], nothing, NULL);
+}
+
 void api_stop(struct broker *b)
 {
     struct api *a = b->api;

@@ -21,6 +21,9 @@ struct producer_ids;
 
 /* Makes broker->metadata and broker->api. Before requests come; loops and config exist. */
 void api_start(struct broker *b);
+/* Main thread, while the loops run and all connections are closed: ends what is under way on them.
+ */
+void api_quit(struct broker *b);
 /* When the loops have ended. NULL-safe. */
 void api_stop(struct broker *b);
 

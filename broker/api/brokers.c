@@ -1,9 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* brokers - see brokers.h; and DescribeCluster (60). */
 #include "broker/api/brokers.h"
+#include "broker/config.h"
 #include "common/net/conn.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
+
+/* Nothing is said about the address that clients shall use: neither what is advertised nor what is
+ * bound. */
+static bool is_address_free(const struct request *r)
+{
+    const struct config *c = r->broker->config;
+    const char *bound = r->listener->bind_host;
+    return !config_is_given(c, CONFIG_advertised_listeners) &&
+           !config_is_given(c, CONFIG_advertised_host_name) && bound != NULL &&
+           (bound[0] == 0 || strcmp(bound, "0.0.0.0") == 0 || strcmp(bound, "::") == 0);
+}
+
+/* D1: a lone broker is reached again by the address by which the client reached it. With others it
+ * must tell the same as they do. */
+static void answer_reached_address(struct broker_list *l, struct request *r)
+{
+    if (l->count != 1 || l->nodes[0].id != r->broker->id || r->conn == NULL || !is_address_free(r))
+        return;
+    l->nodes[0].host = api_strdup(r, conn_local_host(r->conn));
+    l->nodes[0].port = r->listener->port;
+}
 
 bool broker_list_make(struct broker_list *out, struct request *r, const struct metadata *m)
 {
@@ -20,6 +42,7 @@ bool broker_list_make(struct broker_list *out, struct request *r, const struct m
         out->nodes[out->count++] = (struct api_node){
             .id = b->id, .host = str_of(e->host), .port = e->port, .rack = str_of(b->rack)};
     }
+    answer_reached_address(out, r);
     return true;
 }
 

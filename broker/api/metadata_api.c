@@ -12,7 +12,12 @@
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 
-enum { LEADER_WAIT_MS = 3000, TOPICS_CREATED_MAX = 100 /* by one Metadata request */ };
+enum {
+    LEADER_WAIT_MS = 3000,
+    /* a client that has not heard of a deletion must not bring the topic back (D19) */
+    DELETED_STAYS_MS = 5000,
+    TOPICS_CREATED_MAX = 100 /* by one Metadata request */
+};
 
 struct metadata_task {
     struct task task;
@@ -253,6 +258,7 @@ static bool create_missing(struct request *r, const struct metadata *m, int32_t 
         struct str name = req->topics[i].name;
         if (name.len <= 0 || metadata_topic(m, name) != NULL || !api_topic_name_is_valid(name) ||
             topic_create_find(&mt->create, name) != NULL ||
+            metadata_cache_deleted_within(r->broker->metadata, name, DELETED_STAYS_MS) ||
             !(api_cluster_allowed(r, ACL_CREATE) || authorize(r, ACL_CREATE, ACL_TOPIC, name)))
             continue;
         if (!topic_create_add_default(&mt->create, name))

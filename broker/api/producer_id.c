@@ -40,6 +40,7 @@ struct producer_ids {
     int64_t block_len;
     int64_t spare_next, spare_end; /* the block after it */
     bool is_asking;
+    struct ask *asking; /* over the network, on its loop; NULL: none */
     struct id_waits waiting;
     int32_t waiting_count;
 };
@@ -72,6 +73,7 @@ void producer_ids_free(struct producer_ids **pp)
 struct ask { /* one AllocateProducerIds on its way; owner: the loop that asked */
     unsigned magic;
     struct producer_ids *ids;
+    struct loop *loop;
     struct client *client; /* NULL: through the controller module */
     struct kp_AllocateProducerIdsRequest request;
 };
@@ -91,6 +93,7 @@ static void ask_done(struct ask *a, const struct kp_AllocateProducerIdsResponse 
             KV_KERR(response == NULL ? (int16_t)KE_NETWORK_EXCEPTION : response->error_code));
     lock_take(&p->lock);
     p->is_asking = false;
+    p->asking = NULL;
     if (is_fine) {
         p->spare_next = response->producer_id_start;
         p->spare_end = response->producer_id_start + response->producer_id_len;
@@ -151,10 +154,14 @@ static bool ask_over_network(struct ask *a, struct loop *loop)
     struct errtext why;
     a->client = client_open(&o);
     if (client_send(a->client, KEY_ALLOCATE, 0, &a->request, ALLOCATE_TIMEOUT_MS, ask_answered, a,
-                    &why) == ERR_OK)
-        return true;
-    client_close(&a->client);
-    return false;
+                    &why) != ERR_OK) {
+        client_close(&a->client);
+        return false;
+    }
+    lock_take(&a->ids->lock);
+    a->ids->asking = a;
+    lock_release(&a->ids->lock);
+    return true;
 }
 
 /* The caller has set is_asking. */
@@ -164,6 +171,7 @@ static void ask(struct producer_ids *p, struct loop *loop)
     struct ask *a = xcalloc(1, sizeof *a);
     a->magic = ASK_MAGIC;
     a->ids = p;
+    a->loop = loop;
     a->request.broker_id = b->id;
     a->request.broker_epoch = atomic_load(&b->epoch);
     if (controller_is_active(b->controller))
@@ -171,6 +179,31 @@ static void ask(struct producer_ids *p, struct loop *loop)
                            ask_answered_here, a);
     else if (!ask_over_network(a, loop))
         ask_done(a, NULL);
+}
+
+/* On the loop of the one that is asked for; it may be answered meanwhile. */
+static void ask_end_if_there(void *arg)
+{
+    struct producer_ids *p;
+    CAST_OBJ(p, arg, IDS_MAGIC);
+    lock_take(&p->lock);
+    struct ask *a = p->asking;
+    lock_release(&p->lock);
+    if (a == NULL)
+        return;
+    struct client *client = a->client;
+    ask_done(a, NULL);
+    client_close(&client);
+}
+
+void producer_ids_quit(struct producer_ids *p)
+{
+    lock_take(&p->lock);
+    struct ask *a = p->asking;
+    struct loop *loop = a == NULL ? NULL : a->loop;
+    lock_release(&p->lock);
+    if (a != NULL)
+        loop_call(loop, ask_end_if_there, p);
 }
 
 /* ---- taking an id */

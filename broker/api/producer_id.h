@@ -8,6 +8,8 @@
 struct producer_ids;
 
 struct producer_ids *producer_ids_new(struct broker *b);
+/* While the loops still run and no requests come any more: ends what is under way. Main thread. */
+void producer_ids_quit(struct producer_ids *p);
 void producer_ids_free(struct producer_ids **p);
 
 #endif
