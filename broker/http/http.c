@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* evhttp on its own base and thread, so that a slow scrape touches no client. */
+#include "broker/http/http.h"
+
+#include "broker/broker.h"
+#include "broker/http/metrics.h"
+#include "broker/server.h"
+#include "common/base/slog.h"
+
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { TIMEOUT_S = 30, HEADERS_MAX_BYTES = 16 * 1024, STACK_BYTES = 512 * 1024 };
+
+struct http {
+    const struct broker *broker;
+    const struct server *server;
+    struct event_base *base;
+    struct evhttp *evhttp;
+    struct event *stop_event;
+    int stop_fd;
+    int32_t port;
+    pthread_t thread;
+};
+
+static void send_text(struct evhttp_request *req, int status, const char *reason, const void *text,
+                      size_t len)
+{
+    struct evbuffer *out = evhttp_request_get_output_buffer(req);
+
+    (void)evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Type",
+                            "text/plain; version=0.0.4; charset=utf-8");
+    (void)evbuffer_add(out, text, len);
+    evhttp_send_reply(req, status, reason, NULL);
+}
+
+static void on_metrics(struct evhttp_request *req, void *arg)
+{
+    const struct http *h = arg;
+    struct buf text = {0};
+
+    metrics_print(h->broker, server_stats(h->server), &text);
+    send_text(req, HTTP_OK, "OK", text.p, text.len);
+    buf_fini(&text);
+}
+
+static void on_live(struct evhttp_request *req, void *arg UNUSED)
+{
+    send_text(req, HTTP_OK, "OK", "live\n", 5);
+}
+
+static void on_ready(struct evhttp_request *req, void *arg UNUSED)
+{
+    static const char not_ready[] = "not ready: not registered, stopping, or no word from a "
+                                    "controller yet\n";
+
+    if (METRIC_GET(is_ready) != 0)
+        send_text(req, HTTP_OK, "OK", "ready\n", 6);
+    else
+        send_text(req, HTTP_SERVUNAVAIL, "Service Unavailable", not_ready, sizeof not_ready - 1);
+}
+
+static void on_stop(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+    struct http *h = arg;
+
+    (void)event_base_loopbreak(h->base);
+}
+
+static void *thread_main(void *arg)
+{
+    struct http *h = arg;
+
+    (void)event_base_dispatch(h->base);
+    return NULL;
+}
+
+static void http_free(struct http *h)
+{
+    if (h->evhttp != NULL)
+        evhttp_free(h->evhttp);
+    if (h->stop_event != NULL)
+        event_free(h->stop_event);
+    if (h->base != NULL)
+        event_base_free(h->base);
+    if (h->stop_fd >= 0)
+        (void)close(h->stop_fd);
+    mem_free(h);
+}
+
+/* "host:port" to its parts; false: not of that form. */
+static bool parse_listener(const char *text, char *host, size_t host_size, uint16_t *port)
+{
+    const char *colon = strrchr(text, ':');
+    char *end;
+    size_t n = colon == NULL ? 0 : (size_t)(colon - text);
+
+    if (colon == NULL || n >= host_size)
+        return false;
+    memcpy(host, text, n);
+    host[n] = 0;
+    if (n == 0)
+        memcpy(host, "0.0.0.0", 8);
+    long v = strtol(colon + 1, &end, 10);
+    *port = (uint16_t)v;
+    return end != colon + 1 && *end == 0 && v >= 0 && v <= 65535;
+}
+
+static enum err bind_http(struct http *h, const char *listener, struct errtext *why)
+{
+    char host[256];
+    uint16_t port;
+    struct sockaddr_in a = {0};
+    socklen_t len = sizeof a;
+
+    if (!parse_listener(listener, host, sizeof host, &port)) {
+        errtext_set(why, "http.listener=%s is not allowed: it must be host:port or :port",
+                    listener);
+        return ERR_INVALID;
+    }
+    struct evhttp_bound_socket *bound = evhttp_bind_socket_with_handle(h->evhttp, host, port);
+    if (bound == NULL) {
+        errtext_set(why,
+                    "http.listener: cannot listen on %s: the port is taken, or the address is "
+                    "not of this machine",
+                    listener);
+        return ERR_IO;
+    }
+    h->port = port;
+    if (getsockname(evhttp_bound_socket_get_fd(bound), (struct sockaddr *)&a, &len) == 0)
+        h->port = ntohs(a.sin_port);
+    return ERR_OK;
+}
+
+static enum err make(struct http *h)
+{
+    h->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    h->base = event_base_new();
+    if (h->base == NULL || h->stop_fd < 0)
+        return ERR_NO_MEMORY;
+    h->stop_event = event_new(h->base, h->stop_fd, EV_READ, on_stop, h);
+    h->evhttp = evhttp_new(h->base);
+    if (h->evhttp == NULL || h->stop_event == NULL || event_add(h->stop_event, NULL) != 0)
+        return ERR_NO_MEMORY;
+    evhttp_set_allowed_methods(h->evhttp, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
+    evhttp_set_timeout(h->evhttp, TIMEOUT_S);
+    evhttp_set_max_headers_size(h->evhttp, HEADERS_MAX_BYTES);
+    evhttp_set_max_body_size(h->evhttp, 0);
+    if (evhttp_set_cb(h->evhttp, "/metrics", on_metrics, h) != 0 ||
+        evhttp_set_cb(h->evhttp, "/live", on_live, h) != 0 ||
+        evhttp_set_cb(h->evhttp, "/ready", on_ready, h) != 0)
+        return ERR_NO_MEMORY;
+    return ERR_OK;
+}
+
+static enum err start_thread(struct http *h)
+{
+    pthread_attr_t attr;
+
+    ASSERT(pthread_attr_init(&attr) == 0);
+    ASSERT(pthread_attr_setstacksize(&attr, STACK_BYTES) == 0);
+    int rc = pthread_create(&h->thread, &attr, thread_main, h);
+    ASSERT(pthread_attr_destroy(&attr) == 0);
+    if (rc != 0)
+        return err_from_errno(rc);
+    (void)pthread_setname_np(h->thread, "http");
+    return ERR_OK;
+}
+
+enum err http_start(const struct broker *b, const struct server *s, const char *listener,
+                    struct http **out, struct errtext *why)
+{
+    struct http *h;
+    enum err rc;
+
+    *out = NULL;
+    if (listener == NULL || listener[0] == 0)
+        return ERR_OK;
+    h = xcalloc(1, sizeof *h);
+    h->broker = b;
+    h->server = s;
+    h->stop_fd = -1;
+    rc = make(h);
+    if (rc != ERR_OK)
+        errtext_set(why, "http: %s", err_text(rc));
+    else
+        rc = bind_http(h, listener, why);
+    if (rc == ERR_OK) {
+        rc = start_thread(h);
+        if (rc != ERR_OK)
+            errtext_set(why, "http: %s", err_text(rc));
+    }
+    if (rc != ERR_OK) {
+        http_free(h);
+        return rc;
+    }
+    SLOG(INFO, "http", "listening", KV_S("listener", listener), KV_I("port", h->port));
+    *out = h;
+    return ERR_OK;
+}
+
+void http_stop(struct http **http)
+{
+    struct http *h = *http;
+    uint64_t one = 1;
+
+    if (h == NULL)
+        return;
+    ASSERT(write(h->stop_fd, &one, sizeof one) == (ssize_t)sizeof one);
+    ASSERT(pthread_join(h->thread, NULL) == 0);
+    http_free(h);
+    *http = NULL;
+}
+
+int32_t http_port(const struct http *h)
+{
+    return h->port;
+}

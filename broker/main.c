@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kafuka-broker: the command line, the properties file, the process. */
+#include <config.h>
+
+#include "broker/config.h"
+#include "broker/run.h"
+#include "common/base/fsx.h"
+#include "common/base/slog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2 };
+
+struct arguments {
+    const char *file;
+    struct props overrides;
+    const char *log_file;
+    bool is_daemon;
+};
+
+static const char usage[] =
+    "usage: kafuka-broker [options] FILE\n"
+    "\n"
+    "Runs a broker with the options of FILE, a properties file as Kafka's server.properties.\n"
+    "\n"
+    "  --override KEY=VALUE  sets an option over the file; may be repeated\n"
+    "  --daemon              goes to the background once it serves; errors until then are printed\n"
+    "  --log-file PATH       appends log lines there instead of standard error; with --daemon by\n"
+    "                        default kafuka-broker.log in the first log dir\n"
+    "  --version             prints the version\n"
+    "  --help                prints this\n"
+    "  --help-config         prints every option that FILE can have\n"
+    "\n"
+    "SIGTERM stops the broker: its leaders move to other brokers first. A second one hurries.\n";
+
+static int ready_fd = -1; /* the waiting parent's pipe, with --daemon */
+
+static int fail(const char *text)
+{
+    (void)fprintf(stderr, "kafuka-broker: %s\n", text);
+    return EXIT_FAILURE;
+}
+
+static bool add_override(struct arguments *a, const char *text)
+{
+    const char *equals = strchr(text, '=');
+
+    if (equals == NULL || equals == text)
+        return false;
+    char *key = xstrndup(text, (size_t)(equals - text));
+    props_set(&a->overrides, key, equals + 1, 0);
+    mem_free(key);
+    return true;
+}
+
+static int print_help_config(void)
+{
+    struct buf text = {0};
+
+    optab_help(&config_options, &text);
+    bool is_fine = fwrite(text.p, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
+    buf_fini(&text);
+    return is_fine ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* The value of --name VALUE or --name=VALUE at argv[*i]; NULL: it is another option. */
+static const char *value_of(const char *name, int argc, char **argv, int *i)
+{
+    size_t n = strlen(name);
+
+    if (strncmp(argv[*i], name, n) != 0)
+        return NULL;
+    if (argv[*i][n] == '=')
+        return argv[*i] + n + 1;
+    if (argv[*i][n] == 0 && *i + 1 < argc)
+        return argv[++*i];
+    return NULL;
+}
+
+enum { GO_ON = -1 };
+
+static int bad_usage(const char *what, const char *text)
+{
+    (void)fprintf(stderr, "kafuka-broker: %s: %s\n\n%s", what, text, usage);
+    return EXIT_USAGE;
+}
+
+/* One argument. GO_ON, or the exit status. */
+static int parse_argument(int argc, char **argv, int *i, struct arguments *a)
+{
+    const char *arg = argv[*i], *value;
+
+    if (strcmp(arg, "--version") == 0) {
+        (void)printf("kafuka-broker %s\n", PACKAGE_VERSION);
+        return EXIT_SUCCESS;
+    }
+    if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
+        (void)fputs(usage, stdout);
+        return EXIT_SUCCESS;
+    }
+    if (strcmp(arg, "--help-config") == 0)
+        return print_help_config();
+    if (strcmp(arg, "--daemon") == 0 || strcmp(arg, "-daemon") == 0)
+        a->is_daemon = true;
+    else if ((value = value_of("--override", argc, argv, i)) != NULL) {
+        if (!add_override(a, value))
+            return bad_usage("--override needs KEY=VALUE", value);
+    } else if ((value = value_of("--log-file", argc, argv, i)) != NULL)
+        a->log_file = value;
+    else if (arg[0] == '-' && arg[1] != 0)
+        return bad_usage("unknown option, or one without its value", arg);
+    else if (a->file != NULL)
+        return bad_usage("only one properties file is read", arg);
+    else
+        a->file = arg;
+    return GO_ON;
+}
+
+static int parse_arguments(int argc, char **argv, struct arguments *a)
+{
+    for (int i = 1; i < argc; i++) {
+        int status = parse_argument(argc, argv, &i, a);
+        if (status != GO_ON)
+            return status;
+    }
+    return a->file != NULL ? GO_ON : bad_usage("no properties file is named", "FILE");
+}
+
+/* ---- process */
+
+static void on_signal(int number UNUSED)
+{
+    run_stop();
+}
+
+static void set_signals(void)
+{
+    struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+    ASSERT(sigaction(SIGTERM, &stop, NULL) == 0 && sigaction(SIGINT, &stop, NULL) == 0);
+    ASSERT(sigaction(SIGPIPE, &ignore, NULL) == 0 && sigaction(SIGHUP, &ignore, NULL) == 0);
+}
+
+/* In the parent, returns never: waits for the child to serve or to fail. In the child: goes on. */
+static void go_to_background(void)
+{
+    int fds[2], status = 0;
+    char byte;
+
+    ASSERT(pipe2(fds, O_CLOEXEC) == 0);
+    pid_t child = fork();
+    ASSERT(child >= 0);
+    if (child > 0) {
+        (void)close(fds[1]);
+        ssize_t n;
+        do
+            n = read(fds[0], &byte, 1);
+        while (n < 0 && errno == EINTR);
+        if (n == 1)
+            _exit(EXIT_SUCCESS);
+        (void)waitpid(child, &status, 0); /* it has said why on standard error */
+        _exit(WIFEXITED(status) && WEXITSTATUS(status) != 0 ? WEXITSTATUS(status) : EXIT_FAILURE);
+    }
+    (void)close(fds[0]);
+    ready_fd = fds[1];
+    (void)setsid();
+}
+
+/* The broker serves: lets the parent go, and standard input and output with it. */
+static void on_started(void)
+{
+    if (ready_fd < 0)
+        return;
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null_fd >= 0) {
+        (void)dup2(null_fd, STDIN_FILENO);
+        (void)dup2(null_fd, STDOUT_FILENO);
+        (void)dup2(null_fd, STDERR_FILENO);
+        (void)close(null_fd);
+    }
+    (void)!write(ready_fd, "1", 1);
+    (void)close(ready_fd);
+    ready_fd = -1;
+}
+
+static enum err open_log_file(const struct arguments *a, const struct config *c,
+                              struct errtext *why)
+{
+    char *path = NULL;
+    int fd;
+
+    if (a->log_file == NULL && !a->is_daemon)
+        return ERR_OK;
+    if (a->log_file == NULL && fsx_mkdir_p(c->log_dirs.items[0], 0755) != ERR_OK) {
+        errtext_set(why, "cannot make the log dir %s: %s", c->log_dirs.items[0], strerror(errno));
+        return ERR_IO;
+    }
+    path = a->log_file != NULL ? xstrdup(a->log_file)
+                               : xasprintf("%s/kafuka-broker.log", c->log_dirs.items[0]);
+    enum err rc = fsx_open(path, O_WRONLY | O_CREAT | O_APPEND, 0644, &fd);
+    if (rc == ERR_OK)
+        slog_set_fd(fd);
+    else
+        errtext_set(why, "cannot write the log file %s: %s", path, err_text(rc));
+    mem_free(path);
+    return rc;
+}
+
+static enum err load_config(const struct arguments *a, struct config **out, struct errtext *why)
+{
+    struct config *c = config_new();
+    struct props file = {0};
+    enum err rc = props_read_file(&file, a->file, why);
+
+    if (rc == ERR_OK) {
+        rc = config_set_all(c, &file, CONFIG_SOURCE_STATIC, why);
+        if (rc != ERR_OK)
+            errtext_wrap(why, "%s", a->file);
+    }
+    if (rc == ERR_OK)
+        rc = config_set_all(c, &a->overrides, CONFIG_SOURCE_STATIC, why);
+    if (rc == ERR_OK)
+        rc = config_finish(c, why);
+    if (rc == ERR_OK)
+        ASSERT(slog_level_parse(c->log_level, &slog_min_level));
+    else
+        config_free(&c);
+    props_fini(&file);
+    *out = c;
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments a = {0};
+    struct config *config = NULL;
+    struct errtext why = {""};
+    int status = parse_arguments(argc, argv, &a);
+
+    if (status != GO_ON) {
+        props_fini(&a.overrides);
+        return status;
+    }
+    /* few arenas: a broker's threads allocate little, and each arena keeps what it once had */
+    (void)mallopt(M_ARENA_MAX, 2);
+    (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+    (void)mallopt(M_TRIM_THRESHOLD, 512 * 1024);
+    fault_init();
+    set_signals();
+    enum err rc = load_config(&a, &config, &why);
+    if (rc == ERR_OK && a.is_daemon)
+        go_to_background(); /* before any thread is made */
+    if (rc == ERR_OK)
+        rc = open_log_file(&a, config, &why);
+    if (rc == ERR_OK)
+        rc = run_broker(config, on_started, &why);
+    else
+        config_free(&config);
+    props_fini(&a.overrides);
+    return rc == ERR_OK ? EXIT_SUCCESS : fail(why.text);
+}

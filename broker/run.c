@@ -1,0 +1,623 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Start: sockets, loops and pool; log dirs; ZooKeeper, cluster id, broker id; configs; logs;
+ * controller, replicas, api; registration; only then connections are accepted (until then they wait
+ * in the sockets' queues). Stop: controlled shutdown while everything still serves; then
+ * connections, replication, controller, pool, loops, logs, and the session last, so that our znode
+ * stands until nothing of ours runs.
+ *
+ * Each step's resource is noted in struct run; take_down() releases in reverse whatever is there,
+ * so a start that fails half-way ends the same way as a stop. */
+#include "broker/run.h"
+
+#include "broker/api/api.h"
+#include "broker/broker.h"
+#include "broker/config_changes.h"
+#include "broker/http/http.h"
+#include "broker/http/metrics.h"
+#include "broker/log/log_manager.h"
+#include "broker/metadata_cache.h"
+#include "broker/notify.h"
+#include "broker/registration.h"
+#include "broker/replica/replicas.h"
+#include "broker/server.h"
+#include "broker/shutdown.h"
+#include "broker/topic_configs.h"
+#include "common/base/clock.h"
+#include "common/base/pool.h"
+#include "common/base/slog.h"
+#include "controller/controller.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { CONFIGS_KEPT_MAX = 1000 };
+
+struct run {
+    struct broker broker;
+    struct config *static_config;
+    struct config *configs[CONFIGS_KEPT_MAX]; /* all that were current: readers may hold any */
+    int config_count;
+    struct props cluster_props, own_props; /* dynamic options; owner: session thread after start */
+    struct server *server;
+    struct registration *registration;
+    struct topic_configs *topics;
+    struct config_changes *changes;
+    struct http *http;
+    struct metadata_wait ready_wait; /* owner: first loop */
+    bool is_replicas_started;
+    int64_t begun_us;
+    void (*started)(void);
+};
+
+/* What signals ask for; the handler only touches these. */
+static _Atomic int stop_count;
+static _Atomic(struct broker *) stopping_broker;
+static int stop_fd = -1;
+
+void run_wake(void)
+{
+    uint64_t one = 1;
+
+    if (stop_fd >= 0)
+        (void)!write(stop_fd, &one, sizeof one);
+}
+
+void run_stop(void)
+{
+    struct broker *b = atomic_load(&stopping_broker);
+    int saved = errno;
+
+    atomic_fetch_add(&stop_count, 1);
+    if (b != NULL) /* a start that waits for ZooKeeper gives up */
+        atomic_store(&b->is_stopping, true);
+    run_wake();
+    errno = saved;
+}
+
+/* ---- configs */
+
+static void topic_config(void *arg, struct str topic, struct log_config *out)
+{
+    struct run *r = arg;
+
+    topic_configs_get(r->topics, topic, out);
+}
+
+static void set_props(struct props *p, const struct zkdoc_config *config)
+{
+    props_fini(p);
+    for (int32_t i = 0; i < config->count; i++)
+        props_set(p, config->entries[i].key, config->entries[i].value, 0);
+}
+
+static bool is_own_config(struct run *r, const char *name, struct props **props_out)
+{
+    char id[16];
+
+    (void)snprintf(id, sizeof id, "%d", r->broker.id);
+    *props_out = strcmp(name, "<default>") == 0 ? &r->cluster_props
+                 : strcmp(name, id) == 0        ? &r->own_props
+                                                : NULL;
+    return *props_out != NULL;
+}
+
+/* Makes the dynamic options current. */
+static void switch_config(struct run *r)
+{
+    if (r->config_count == CONFIGS_KEPT_MAX) {
+        SLOG(ERROR, "config", "too many dynamic changes since the start: restart the broker");
+        return;
+    }
+    struct config *c = config_with_dynamic(r->static_config, &r->cluster_props, &r->own_props);
+    r->configs[r->config_count++] = c;
+    r->broker.config = c;
+    if (r->topics != NULL)
+        topic_configs_rebase(r->topics, c);
+}
+
+static void on_config_at_start(void *arg, const char *type, const char *name,
+                               const struct zkdoc_config *config)
+{
+    struct run *r = arg;
+    struct log_config ignored;
+    struct props *props;
+
+    if (strcmp(type, "topics") == 0)
+        topic_configs_set(r->topics, str_of(name), config, &ignored);
+    else if (strcmp(type, "brokers") == 0 && is_own_config(r, name, &props))
+        set_props(props, config);
+}
+
+static void renew_partition(void *arg, struct partition *p)
+{
+    struct run *r = arg;
+    struct log_config c;
+
+    topic_configs_get(r->topics, partition_topic(p), &c);
+    replicas_topic_config_changed(r->broker.replicas, partition_topic(p), &c);
+}
+
+/* On the session thread. */
+static void on_config_changed(void *arg, const char *type, const char *name,
+                              const struct zkdoc_config *config)
+{
+    struct run *r = arg;
+    struct log_config made;
+    struct props *props;
+
+    METRIC_ADD(config_changes, 1);
+    if (strcmp(type, "topics") == 0) {
+        topic_configs_set(r->topics, str_of(name), config, &made);
+        replicas_topic_config_changed(r->broker.replicas, str_of(name), &made);
+        SLOG(INFO, "broker", "topic config changed", KV_S("topic", name),
+             KV_I("overrides", config->count));
+    } else if (strcmp(type, "brokers") == 0 && is_own_config(r, name, &props)) {
+        set_props(props, config);
+        switch_config(r);
+        replicas_each(r->broker.replicas, renew_partition, r);
+        SLOG(INFO, "broker", "broker config changed", KV_S("entity", name),
+             KV_I("options", config->count));
+    }
+}
+
+static enum err load_configs(struct run *r, struct errtext *why)
+{
+    enum err rc = config_changes_load(r->broker.coord, "brokers", on_config_at_start, r, why);
+
+    if (rc != ERR_OK)
+        return rc;
+    if (r->cluster_props.count + r->own_props.count > 0)
+        switch_config(r);
+    r->topics = topic_configs_new(r->broker.config);
+    return config_changes_load(r->broker.coord, "topics", on_config_at_start, r, why);
+}
+
+/* ---- start */
+
+static enum err start_threads(struct run *r, struct errtext *why)
+{
+    struct broker *b = &r->broker;
+    int count = b->config->num_network_threads;
+    enum err rc = pool_start("io", b->config->num_io_threads,
+                             (size_t)b->config->queued_max_requests, &b->io_pool);
+
+    b->loops = xcalloc((size_t)count, sizeof b->loops[0]);
+    for (int i = 0; i < count && rc == ERR_OK; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "loop-%hhu", (unsigned char)i);
+        rc = loop_start(name, &b->loops[i]);
+        b->loop_count += rc == ERR_OK;
+    }
+    if (rc != ERR_OK)
+        errtext_set(why, "cannot start threads: %s", err_text(rc));
+    return rc;
+}
+
+static void dir_failed(void *arg, const char *dir)
+{
+    struct run *r = arg;
+
+    if (r->broker.replicas != NULL)
+        replicas_dir_failed(r->broker.replicas, dir);
+}
+
+static void no_dir_left(void *arg UNUSED)
+{
+    SLOG(ERROR, "broker", "no log dir is left: stopping");
+    run_stop();
+}
+
+/* Locks the folders; what the topics' configs are is asked later, when they are loaded. */
+static enum err open_logs(struct run *r, struct errtext *why)
+{
+    const struct config *c = r->broker.config;
+    struct log_manager_options o = {
+        .dirs = c->log_dirs.items,
+        .dir_count = c->log_dirs.count,
+        .recovery_threads_per_dir = c->num_recovery_threads_per_data_dir,
+        .flush_scheduler_interval_ms = c->log_flush_scheduler_interval_ms,
+        .retention_check_interval_ms = c->log_retention_check_interval_ms,
+        .checkpoint_interval_ms = c->log_flush_offset_checkpoint_interval_ms,
+        .open_files_max = c->kafuka_open_files_max,
+        .topic_config = topic_config,
+        .dir_failed = dir_failed,
+        .arg = r,
+    };
+
+    topic_config_make_lenient(c, STR_LIT(""), NULL, 0, &o.defaults);
+    return log_manager_open(&o, &r->broker.logs, why);
+}
+
+static void on_session(void *arg, enum registration_event event, int64_t broker_epoch)
+{
+    struct run *r = arg;
+
+    switch (event) {
+    case REGISTRATION_DISCONNECTED:
+        SLOG(WARN, "broker", "ZooKeeper is away: this broker keeps serving");
+        break;
+    case REGISTRATION_CONNECTED:
+        SLOG(INFO, "broker", "ZooKeeper is back, in the same session");
+        break;
+    case REGISTRATION_EXPIRED:
+        METRIC_ADD(session_expirations, 1);
+        SLOG(WARN, "broker", "the ZooKeeper session has expired: registering again");
+        if (r->broker.controller != NULL)
+            controller_session_expired(r->broker.controller);
+        break;
+    case REGISTRATION_REGISTERED:
+        SLOG(INFO, "broker", "registered again", KV_I("broker_epoch", broker_epoch));
+        if (r->broker.controller != NULL)
+            controller_broker_registered(r->broker.controller, broker_epoch);
+        if (r->changes != NULL)
+            config_changes_session_renewed(r->changes);
+        break;
+    }
+}
+
+static enum err connect_coordination(struct run *r, struct errtext *why)
+{
+    const struct config *c = r->broker.config;
+    struct registration_options o = {
+        .connect = c->zookeeper_connect,
+        .session_timeout_ms = c->zookeeper_session_timeout_ms,
+        .connection_timeout_ms = c->zookeeper_connection_timeout_ms,
+        .session_dir = c->log_dirs.items[0],
+        .on_event = on_session,
+        .arg = r,
+    };
+    enum err rc = registration_start(&r->broker, &o, &r->registration, why);
+
+    return rc != ERR_OK ? rc : registration_cluster_id(r->registration, why);
+}
+
+/* The folder belongs to one cluster and one broker. */
+static enum err check_identity(const struct run *r, struct errtext *why)
+{
+    const struct broker *b = &r->broker;
+    const char *stored = log_manager_cluster_id(b->logs);
+    const char *dir = b->config->log_dirs.items[0];
+
+    if (stored[0] != 0 && strcmp(stored, b->cluster_id) != 0) {
+        errtext_set(
+            why,
+            "the log dirs belong to cluster %s (%s/meta.properties), but ZooKeeper (%s) has "
+            "cluster %s: if ZooKeeper was set up anew and these data shall join it, remove "
+            "the line cluster.id from meta.properties in every log dir; to begin empty, "
+            "empty the log dirs; else correct zookeeper.connect",
+            stored, dir, b->config->zookeeper_connect, b->cluster_id);
+        return ERR_INVALID;
+    }
+    return ERR_OK;
+}
+
+static enum err choose_id(struct run *r, struct errtext *why)
+{
+    struct broker *b = &r->broker;
+    int32_t stored = log_manager_broker_id(b->logs), wanted = b->config->broker_id;
+
+    if (wanted >= 0 && stored >= 0 && wanted != stored) {
+        errtext_set(why,
+                    "broker.id is %d in the configuration, but %d in %s/meta.properties: set "
+                    "broker.id=%d, or give this broker a log dir of its own",
+                    wanted, stored, b->config->log_dirs.items[0], stored);
+        return ERR_INVALID;
+    }
+    b->id = wanted >= 0 ? wanted : stored;
+    if (b->id < 0) {
+        enum err rc = registration_generate_id(r->registration, b->config->reserved_broker_max_id,
+                                               &b->id, why);
+        if (rc != ERR_OK)
+            return rc;
+    }
+    r->static_config->broker_id = b->id; /* nobody else reads it yet */
+    enum err rc = log_manager_write_meta(b->logs, b->id, b->cluster_id);
+    if (rc != ERR_OK)
+        errtext_set(why, "cannot write meta.properties: %s", err_text(rc));
+    return rc;
+}
+
+static enum err start_controller(struct run *r, struct errtext *why)
+{
+    struct broker *b = &r->broker;
+    const struct config *c = b->config;
+    struct controller_options o = {
+        .broker_id = b->id,
+        .listener_name = b->inter_broker_listener->name,
+        .socket_timeout_ms = c->controller_socket_timeout_ms,
+        .delete_topic_enable = c->delete_topic_enable,
+        .unclean_leader_election = c->unclean_leader_election_enable,
+        .auto_leader_rebalance = c->auto_leader_rebalance_enable,
+        .imbalance_percentage = c->leader_imbalance_per_broker_percentage,
+        .imbalance_check_interval_s = c->leader_imbalance_check_interval_seconds,
+        .coord = b->coord,
+        .pool = b->io_pool,
+        .tls = server_client_tls(r->server),
+    };
+    enum err rc = controller_start(&o, &b->controller);
+
+    if (rc != ERR_OK)
+        errtext_set(why, "cannot start the controller module: %s", err_text(rc));
+    return rc;
+}
+
+static void make_replicas(struct run *r)
+{
+    struct broker *b = &r->broker;
+    const struct config *c = b->config;
+    struct replicas_options o = {
+        .broker_id = b->id,
+        .loops = b->loops,
+        .loop_count = b->loop_count,
+        .pool = b->io_pool,
+        .logs = b->logs,
+        .controller = b->controller,
+        .coord = b->coord,
+        .listener_name = b->inter_broker_listener->name,
+        .tls = server_client_tls(r->server),
+        .limits = {.lag_time_max_ms = c->replica_lag_time_max_ms,
+                   .lag_messages =
+                       c->replica_lag_max_messages == INT64_MIN ? 0 : c->replica_lag_max_messages},
+        .hw_checkpoint_interval_ms = c->replica_high_watermark_checkpoint_interval_ms,
+        .fetchers_per_leader = c->num_replica_fetchers,
+        .fetch_partition_max_bytes = c->replica_fetch_max_bytes,
+        .fetch_response_max_bytes = c->replica_fetch_response_max_bytes,
+        .fetch_min_bytes = c->replica_fetch_min_bytes,
+        .fetch_wait_max_ms = c->replica_fetch_wait_max_ms,
+        .fetch_backoff_ms = c->replica_fetch_backoff_ms,
+        .socket_timeout_ms = c->replica_socket_timeout_ms,
+        .receive_buffer_bytes = config_is_given(c, CONFIG_replica_socket_receive_buffer_bytes)
+                                    ? c->replica_socket_receive_buffer_bytes
+                                    : -1, /* else the kernel tunes it */
+        .broker_epoch = &b->epoch,
+        .topic_config = topic_config,
+        .no_dir_left = no_dir_left,
+        .arg = r,
+    };
+
+    b->replicas = replicas_new(&o);
+}
+
+/* On the first loop: the controller has told us of ourselves. */
+static void on_metadata(struct metadata_wait *w, const struct metadata *now)
+{
+    struct run *r = CONTAINER_OF(w, struct run, ready_wait);
+    struct broker *b = &r->broker;
+
+    if (metadata_broker(now, b->id) == NULL)
+        return;
+    metadata_wait_remove(b->metadata, b->loops[0], w);
+    METRIC_SET(is_ready, 1);
+    notify_service("READY=1");
+    SLOG(INFO, "broker", "ready", KV_I("broker", b->id),
+         KV_I("ms_since_start", (clock_mono_us() - r->begun_us) / 1000));
+}
+
+static void wait_for_metadata(void *arg)
+{
+    struct run *r = arg;
+
+    r->ready_wait.changed = on_metadata;
+    metadata_wait_add(r->broker.metadata, r->broker.loops[0], &r->ready_wait);
+}
+
+static void log_start(const struct run *r)
+{
+    const struct broker *b = &r->broker;
+
+    for (int i = 0; i < b->listener_count; i++)
+        SLOG(INFO, "broker", "listening", KV_S("listener", b->listeners[i].name),
+             KV_S("host", b->listeners[i].bind_host[0] == 0 ? "*" : b->listeners[i].bind_host),
+             KV_I("port", b->listeners[i].port),
+             KV_S("advertised_host", b->listeners[i].advertised_host),
+             KV_I("advertised_port", b->listeners[i].advertised_port));
+    SLOG(INFO, "broker", "started", KV_I("broker", b->id), KV_S("cluster", b->cluster_id),
+         KV_I("broker_epoch", atomic_load(&b->epoch)),
+         KV_I("ms", (clock_mono_us() - r->begun_us) / 1000));
+}
+
+static enum err start_serving(struct run *r, struct errtext *why)
+{
+    struct broker *b = &r->broker;
+    enum err rc = start_controller(r, why);
+
+    if (rc != ERR_OK)
+        return rc;
+    make_replicas(r);
+    api_start(b);
+    dispatch_init(api_rows, api_row_count);
+    loop_call(b->loops[0], wait_for_metadata, r);
+    log_manager_start(b->logs, replicas_log_lock, replicas_log_unlock);
+    replicas_start(b->replicas);
+    r->is_replicas_started = true;
+    rc = registration_register(r->registration, b->config->broker_rack, why);
+    if (rc != ERR_OK)
+        return rc;
+    controller_broker_registered(b->controller, atomic_load(&b->epoch));
+    config_changes_start(b->coord, registration_mailbox(r->registration), on_config_changed, r,
+                         &r->changes);
+    server_start(r->server);
+    log_start(r);
+    return ERR_OK;
+}
+
+static enum err start(struct run *r, struct errtext *why)
+{
+    struct broker *b = &r->broker;
+    enum err rc = server_bind(b, &r->server, why);
+
+    if (rc == ERR_OK)
+        rc = start_threads(r, why);
+    if (rc == ERR_OK)
+        rc = http_start(b, r->server, b->config->http_listener, &r->http, why);
+    if (rc == ERR_OK)
+        rc = open_logs(r, why);
+    if (rc == ERR_OK)
+        rc = connect_coordination(r, why);
+    if (rc == ERR_OK)
+        rc = check_identity(r, why);
+    if (rc == ERR_OK)
+        rc = choose_id(r, why);
+    if (rc == ERR_OK)
+        rc = load_configs(r, why);
+    if (rc == ERR_OK)
+        rc = log_manager_load(b->logs, why);
+    if (rc == ERR_OK)
+        rc = start_serving(r, why);
+    return rc;
+}
+
+/* ---- stop */
+
+static void no_more_waits(void *arg)
+{
+    struct run *r = arg;
+
+    if (r->ready_wait.is_waiting)
+        metadata_wait_remove(r->broker.metadata, r->broker.loops[0], &r->ready_wait);
+}
+
+struct changes_stop {
+    struct mail mail;
+    struct run *run;
+    int done_fd;
+};
+
+static void stop_changes_on_session(struct mail *m)
+{
+    struct changes_stop *s = CONTAINER_OF(m, struct changes_stop, mail);
+    uint64_t one = 1;
+    int fd = s->done_fd;
+
+    config_changes_stop(&s->run->changes);
+    (void)!write(fd, &one, sizeof one); /* s is gone for us after this */
+}
+
+/* config_changes belongs to the session thread: it is stopped there. */
+static void stop_changes(struct run *r)
+{
+    struct changes_stop s = {.mail = {.deliver = stop_changes_on_session}, .run = r};
+    uint64_t n;
+
+    if (r->changes == NULL)
+        return;
+    s.done_fd = eventfd(0, EFD_CLOEXEC);
+    ASSERT(s.done_fd >= 0);
+    mailbox_post(registration_mailbox(r->registration), &s.mail);
+    while (read(s.done_fd, &n, sizeof n) < 0)
+        ASSERT(errno == EINTR);
+    (void)close(s.done_fd);
+}
+
+static void stop_threads(struct run *r)
+{
+    struct broker *b = &r->broker;
+
+    pool_stop(&b->io_pool);
+    for (int i = 0; i < b->loop_count; i++)
+        loop_stop(&b->loops[i]);
+    b->loop_count = 0;
+}
+
+static void take_down(struct run *r)
+{
+    struct broker *b = &r->broker;
+    int loops = b->loop_count;
+
+    atomic_store(&b->is_stopping, true);
+    http_stop(&r->http);
+    if (r->server != NULL && loops > 0) {
+        server_stop_accepting(r->server);
+        server_close_connections(r->server);
+    }
+    if (b->metadata != NULL)
+        loop_call(b->loops[0], no_more_waits, r);
+    stop_changes(r);
+    if (r->is_replicas_started)
+        replicas_stop(b->replicas);
+    controller_stop(&b->controller);
+    stop_threads(r);
+    if (b->api != NULL)
+        api_stop(b);
+    if (b->replicas != NULL)
+        replicas_free(&b->replicas);
+    server_free(&r->server);
+    if (b->logs != NULL && log_manager_close(&b->logs, atomic_load(&b->epoch)) != ERR_OK)
+        SLOG(ERROR, "broker",
+             "the logs could not be closed in order: they will be checked at the "
+             "next start");
+    registration_stop(&r->registration);
+    topic_configs_free(&r->topics);
+    mem_free(b->loops);
+    b->loops = NULL;
+}
+
+bool run_is_hurried(void)
+{
+    return atomic_load(&stop_count) > 1;
+}
+
+/* Sleeps until a signal, or for ms (-1: without end). */
+void run_wait(int64_t ms)
+{
+    struct pollfd p = {.fd = stop_fd, .events = POLLIN};
+    uint64_t n;
+
+    if (poll(&p, 1, ms < 0 ? -1 : (int)i64_min(ms, INT32_MAX)) > 0)
+        (void)!read(stop_fd, &n, sizeof n);
+}
+
+static void serve(struct run *r)
+{
+    struct broker *b = &r->broker;
+
+    if (r->started != NULL)
+        r->started();
+    atomic_store(&stopping_broker, NULL); /* from now on a signal only wakes us */
+    while (atomic_load(&stop_count) == 0)
+        run_wait(-1);
+    notify_service("STOPPING=1");
+    METRIC_SET(is_ready, 0);
+    SLOG(INFO, "broker", "stopping", KV_I("broker", b->id));
+    if (b->config->controlled_shutdown_enable)
+        shutdown_controlled(b, server_client_tls(r->server));
+}
+
+enum err run_broker(struct config *c, void (*started)(void), struct errtext *why)
+{
+    struct run *r = xcalloc(1, sizeof *r);
+    enum err rc;
+
+    stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    ASSERT(stop_fd >= 0);
+    r->begun_us = clock_mono_us();
+    r->started = started;
+    r->static_config = c;
+    r->configs[r->config_count++] = c;
+    r->broker.config = c;
+    r->broker.id = c->broker_id;
+    atomic_store(&r->broker.epoch, -1);
+    atomic_store(&stopping_broker, &r->broker);
+    if (atomic_load(&stop_count) > 0)
+        atomic_store(&r->broker.is_stopping, true);
+    rc = start(r, why);
+    if (rc == ERR_OK)
+        serve(r);
+    atomic_store(&stopping_broker, NULL);
+    take_down(r);
+    if (rc == ERR_CLOSED && atomic_load(&stop_count) > 0)
+        rc = ERR_OK; /* the start was ended by a signal */
+    if (rc == ERR_OK)
+        SLOG(INFO, "broker", "stopped", KV_I("broker", r->broker.id));
+    props_fini(&r->cluster_props);
+    props_fini(&r->own_props);
+    for (int i = 0; i < r->config_count; i++)
+        config_free(&r->configs[i]);
+    mem_free(r);
+    (void)close(stop_fd);
+    stop_fd = -1;
+    return rc;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One attempt: on the first loop, to our own controller module if that is the active one, else over
+ * a connection to the controller that the metadata names. Main waits on a condition. Source:
+ * KafkaServer.scala#controlledShutdown. */
+#include "broker/shutdown.h"
+
+#include "broker/config.h"
+#include "broker/metadata.h"
+#include "broker/metadata_cache.h"
+#include "broker/run.h"
+#include "common/base/lock.h"
+#include "common/base/slog.h"
+#include "common/net/client.h"
+#include "common/protocol/messages.h"
+#include "controller/controller.h"
+
+#include <stdio.h>
+
+enum { KEY = 7, VERSION = 3, LOOK_MS = 1000 };
+
+struct attempt {
+    struct broker *broker;
+    struct tls_context *tls;
+    struct kp_ControlledShutdownRequest request;
+    struct client *client; /* owner: the first loop */
+    struct lock mtx;
+    bool is_done; /* guarded by mtx, as all below */
+    bool is_success;
+    int32_t remaining;
+    char fault[128];
+};
+
+static void finish(struct attempt *a, bool success, int32_t remaining, const char *fault)
+{
+    lock_take(&a->mtx);
+    if (!a->is_done) {
+        a->is_done = true;
+        a->is_success = success;
+        a->remaining = remaining;
+        (void)snprintf(a->fault, sizeof a->fault, "%s", fault);
+    }
+    lock_release(&a->mtx);
+    run_wake();
+}
+
+static void take_response(struct attempt *a, const struct kp_ControlledShutdownResponse *m)
+{
+    if (m->error_code != KE_NONE)
+        finish(a, false, -1, kerr_name(m->error_code));
+    else if (m->remaining_partitions_count > 0)
+        finish(a, false, m->remaining_partitions_count, "some leaders could not be moved");
+    else
+        finish(a, true, 0, "");
+}
+
+static void own_controller_done(void *arg, const void *response)
+{
+    take_response(arg, response);
+}
+
+static void response_came(void *arg, enum err err, struct frame *frame UNUSED, struct bytes body)
+{
+    struct attempt *a = arg;
+    struct kp_ControlledShutdownResponse m;
+    struct arena arena = {.limit = 16 << 20};
+    struct errtext why;
+
+    if (err != ERR_OK)
+        return; /* on_close says why */
+    if (kp_decode(&kp_ControlledShutdownResponse_schema, VERSION, body, &arena, &m, &why) != ERR_OK)
+        finish(a, false, -1, why.text);
+    else
+        take_response(a, &m);
+    arena_fini(&arena);
+}
+
+static void connection_ended(void *arg, struct client *c UNUSED, enum client_end why,
+                             int errnum UNUSED)
+{
+    struct attempt *a = arg;
+
+    a->client = NULL;
+    finish(a, false, -1, client_end_text(why));
+}
+
+static void ask_over_network(struct attempt *a, const struct metadata *m, int32_t controller)
+{
+    struct broker *b = a->broker;
+    const struct metadata_broker *mb = metadata_broker(m, controller);
+    const struct metadata_endpoint *e =
+        mb == NULL ? NULL : metadata_endpoint(mb, b->inter_broker_listener->name);
+    struct errtext why;
+
+    if (e == NULL) {
+        finish(a, false, -1, "the controller's address is not known");
+        return;
+    }
+    struct client_options o = {.loop = b->loops[0],
+                               .pool = b->io_pool,
+                               .host = e->host,
+                               .port = e->port,
+                               .client_id = "controlled-shutdown",
+                               .tls = a->tls,
+                               .connect_timeout_ms = b->config->request_timeout_ms,
+                               .on_close = connection_ended,
+                               .arg = a};
+    a->client = client_open(&o);
+    if (client_send(a->client, KEY, VERSION, &a->request, b->config->request_timeout_ms,
+                    response_came, a, &why) != ERR_OK) {
+        client_close(&a->client);
+        finish(a, false, -1, why.text);
+    }
+}
+
+static void begin(void *arg)
+{
+    struct attempt *a = arg;
+    struct broker *b = a->broker;
+    struct metadata *m = metadata_cache_on(b->metadata, b->loops[0]);
+    int32_t id = controller_id(b->controller);
+
+    if (id < 0)
+        id = metadata_controller_id(m);
+    if (id < 0)
+        finish(a, false, -1, "there is no controller now");
+    else if (id == b->id)
+        controller_request(b->controller, KEY, VERSION, &a->request, loop_mailbox(b->loops[0]),
+                           own_controller_done, a);
+    else
+        ask_over_network(a, m, id);
+}
+
+static void end(void *arg)
+{
+    struct attempt *a = arg;
+
+    client_close(&a->client);
+}
+
+static void hurry(void *arg)
+{
+    struct attempt *a = arg;
+
+    if (a->client != NULL) {
+        client_close(&a->client);
+        finish(a, false, -1, "a second signal came");
+    }
+}
+
+static bool is_done(struct attempt *a)
+{
+    lock_take(&a->mtx);
+    bool done = a->is_done;
+    lock_release(&a->mtx);
+    return done;
+}
+
+/* True: every leader has moved. The answer of our own controller module always comes, so it is
+ * waited for even in a hurry: it borrows the request. */
+static bool try_once(struct broker *b, struct tls_context *tls)
+{
+    struct attempt a = {.broker = b, .tls = tls};
+
+    kp_defaults(&kp_ControlledShutdownRequest_schema, &a.request);
+    a.request.broker_id = b->id;
+    a.request.broker_epoch = atomic_load(&b->epoch);
+    lock_init(&a.mtx, LOCK_LEAF);
+    loop_call(b->loops[0], begin, &a);
+    while (!is_done(&a)) {
+        run_wait(LOOK_MS);
+        if (run_is_hurried())
+            loop_call(b->loops[0], hurry, &a);
+    }
+    loop_call(b->loops[0], end, &a);
+    lock_fini(&a.mtx);
+    if (!a.is_success)
+        SLOG(WARN, "broker", "controlled shutdown did not succeed", KV_S("why", a.fault),
+             KV_I("partitions_left", a.remaining));
+    return a.is_success;
+}
+
+void shutdown_controlled(struct broker *b, struct tls_context *tls)
+{
+    for (int32_t i = 0; i <= b->config->controlled_shutdown_max_retries; i++) {
+        if (i > 0 && !run_is_hurried())
+            run_wait(b->config->controlled_shutdown_retry_backoff_ms);
+        if (run_is_hurried())
+            break;
+        if (try_once(b, tls)) {
+            SLOG(INFO, "broker", "all leaders have moved to other brokers");
+            return;
+        }
+    }
+    SLOG(WARN, "broker", "stopping without a controlled shutdown");
+}
