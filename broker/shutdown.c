@@ -14,7 +14,6 @@
 #include "common/protocol/messages.h"
 #include "controller/controller.h"
 
-#include <stdio.h>
 
 enum { KEY = 7, VERSION = 3, LOOK_MS = 1000 };
 
@@ -27,7 +26,7 @@ struct attempt {
     bool is_done; /* guarded by mtx, as all below */
     bool is_success;
     int32_t remaining;
-    char fault[128];
+    struct errtext fault;
 };
 
 static void finish(struct attempt *a, bool success, int32_t remaining, const char *fault)
@@ -37,7 +36,7 @@ static void finish(struct attempt *a, bool success, int32_t remaining, const cha
         a->is_done = true;
         a->is_success = success;
         a->remaining = remaining;
-        (void)snprintf(a->fault, sizeof a->fault, "%s", fault);
+        errtext_set(&a->fault, "%s", fault);
     }
     lock_release(&a->mtx);
     run_wake();
@@ -174,7 +173,7 @@ static bool try_once(struct broker *b, struct tls_context *tls)
     loop_call(b->loops[0], end, &a);
     lock_fini(&a.mtx);
     if (!a.is_success)
-        SLOG(WARN, "broker", "controlled shutdown did not succeed", KV_S("why", a.fault),
+        SLOG(WARN, "broker", "controlled shutdown did not succeed", KV_S("why", a.fault.text),
              KV_I("partitions_left", a.remaining));
     return a.is_success;
 }
