@@ -203,6 +203,16 @@ static bool hit_is_told(const struct fetch *f, const struct fetch_hit *h)
     return r->high_watermark != h->part->sent_hw || r->log_start_offset != h->part->sent_start;
 }
 
+/* Is there nothing for it to read now? Then only news make it worth a look. */
+static bool hit_is_at_end(const struct fetch *f, const struct fetch_hit *h)
+{
+    const struct partition_read_result *r = &h->res;
+    int64_t limit = f->replica_id != REPLICA_CONSUMER ? r->log_end_offset
+                    : f->req->isolation_level == 1    ? r->last_stable_offset
+                                                      : r->high_watermark;
+    return r->error == KE_NONE && r->diverging_epoch < 0 && h->part->fetch_offset >= limit;
+}
+
 /* After the answer: what the client knows now, and what has to be looked at again. */
 static void hit_told(struct fetch *f, struct fetch_hit *h, bool is_told)
 {
@@ -214,7 +224,7 @@ static void hit_told(struct fetch *f, struct fetch_hit *h, bool is_told)
     }
     if (r->range.length > 0)
         fetch_part_touch(f->list, p); /* others are first the next time */
-    else if (r->error == KE_NONE && r->bytes_available == 0)
+    else if (hit_is_at_end(f, h))
         fetch_part_settle(f->list, p);
 }
 
@@ -394,7 +404,7 @@ static void settle_quiet(struct fetch *f)
 {
     if (!f->is_full)
         for (int32_t i = 0; i < f->hit_count; i++)
-            if (!hit_is_told(f, &f->hits[i]) && f->hits[i].res.bytes_available == 0)
+            if (!hit_is_told(f, &f->hits[i]) && hit_is_at_end(f, &f->hits[i]))
                 fetch_part_settle(f->list, f->hits[i].part);
     hits_release(f);
 }
