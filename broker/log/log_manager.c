@@ -393,7 +393,7 @@ static bool any_offline(const struct log_manager *m)
 
 enum err log_manager_get_or_create(struct log_manager *m, struct str topic, int32_t partition,
                                    struct uuid topic_id, const struct log_config *c, bool is_new,
-                                   struct log **out, struct errtext *why)
+                                   void *user, struct log **out, struct errtext *why)
 {
     *out = log_manager_find(m, topic, partition);
     if (*out != NULL)
@@ -419,6 +419,7 @@ enum err log_manager_get_or_create(struct log_manager *m, struct str topic, int3
             log_free(&l);
         return rc;
     }
+    l->user = user;
     bool added = table_add(m, l);
     ASSERT(added); /* the caller does not create the same one twice at a time */
     *out = l;

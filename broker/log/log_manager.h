@@ -42,10 +42,10 @@ NODISCARD enum err log_manager_load(struct log_manager *m, struct errtext *why);
 struct log *log_manager_find(struct log_manager *m, struct str topic, int32_t partition);
 /* Finds or creates; not at the same time for the same partition. is_new false with a dir offline:
  * OFFLINE (the log may be on the dead dir). HW is that of replication-offset-checkpoint, clamped.
- */
+ * user: as log_set_user, before the background thread can see the log. */
 NODISCARD enum err log_manager_get_or_create(struct log_manager *m, struct str topic,
                                              int32_t partition, struct uuid topic_id,
-                                             const struct log_config *c, bool is_new,
+                                             const struct log_config *c, bool is_new, void *user,
                                              struct log **out, struct errtext *why);
 /* Renames the folder to -delete and removes it later. The caller has stopped all use of the log and
  * does not hold its lock (the background thread may be waiting for it); the log's user pointer is

@@ -111,7 +111,8 @@ static bool admit_become(const struct partition *p, const struct replicas_order 
     return *result_out == KE_NONE && !skip;
 }
 
-static enum err create_log(struct replicas *r, const struct replicas_order *o, struct log **log_out)
+static enum err create_log(struct replicas *r, struct partition *p, const struct replicas_order *o,
+                           struct log **log_out)
 {
     struct log_config config;
     struct errtext why = {""};
@@ -120,7 +121,7 @@ static enum err create_log(struct replicas *r, const struct replicas_order *o, s
     log_config_defaults(&config);
     r->o.topic_config(r->o.arg, o->topic, &config);
     rc = log_manager_get_or_create(r->o.logs, o->topic, o->partition, o->topic_id, &config,
-                                   o->is_new, log_out, &why);
+                                   o->is_new, p, log_out, &why);
     if (rc != ERR_OK)
         SLOG(ERROR, "replica", "the log cannot be created", KV_STR("topic", o->topic),
              KV_I("partition", o->partition), KV_ERR(rc), KV_S("why", why.text));
@@ -160,19 +161,23 @@ static void tell_role(struct replicas *r, const struct replicas_order *o, bool w
         r->o.role_changed(r->o.arg, o->topic, o->partition, is_leader, leader_epoch);
 }
 
-/* The log is made without the partition's lock: nobody else makes or deletes one meanwhile. */
-static void make_log(struct replicas *r, struct partition *p, const struct replicas_order *o)
+/* The log is made without the partition's lock, which is held before and after; the partition is
+ * busy meanwhile, so that nobody else makes it too. */
+static void make_log_locked(struct replicas *r, struct partition *p, const struct replicas_order *o,
+                            struct wake *w) NO_THREAD_SAFETY
 {
-    struct wake w;
     struct log *log = NULL;
-    enum err rc = create_log(r, o, &log);
+    enum err rc;
 
-    partition_lock(p, &w);
-    if (rc != ERR_OK)
-        p->is_offline = true;
-    else if (p->log == NULL)
+    partition_busy_begin_locked(p);
+    partition_unlock(p, w);
+    rc = create_log(r, p, o, &log);
+    partition_lock(p, w);
+    p->is_busy = false; /* partition_busy_end follows, when we are done */
+    if (rc == ERR_OK)
         replicas_attach_locked(p, log);
-    partition_unlock(p, &w);
+    else
+        p->is_offline = true;
 }
 
 static void order_run(struct partition_job *deferred);
@@ -183,22 +188,20 @@ static void become_run(struct order_job *j)
     struct replicas_order *o = j->order;
     struct partition *p = replicas_find_or_add(r, o->topic, o->partition);
     int16_t result = KE_NONE;
-    bool was_leader = false, is_leader, acts;
+    bool was_leader = false, is_leader, is_useless, acts;
     int32_t leader_epoch;
     struct wake w;
 
     partition_lock(p, &w);
-    acts = admit_become(p, o, &result);
-    if (acts && p->log == NULL) {
-        partition_unlock(p, &w);
-        make_log(r, p, o);
-        partition_lock(p, &w);
-        acts = admit_become(p, o, &result); /* again: the lock was given back */
-    }
-    if (acts && !partition_is_free_locked(p, &j->deferred)) {
+    if (!partition_is_free_locked(p, &j->deferred)) {
         partition_unlock(p, &w);
         partition_unref(&p);
         return;
+    }
+    acts = admit_become(p, o, &result);
+    if (acts && p->log == NULL) {
+        make_log_locked(r, p, o, &w);
+        acts = admit_become(p, o, &result); /* its dir may have failed */
     }
     if (acts)
         result = note_topic_id(p, o->topic_id);
@@ -210,10 +213,11 @@ static void become_run(struct order_job *j)
     }
     is_leader = p->core.role == REPL_LEADER;
     leader_epoch = p->core.leader_epoch;
-    partition_unlock(p, &w);
+    is_useless = p->log == NULL && !p->is_offline;
+    partition_unlock_and_run(p, &w);
     if (acts)
         tell_role(r, o, was_leader, is_leader, leader_epoch);
-    else if (p->log == NULL && result != KE_KAFKA_STORAGE_ERROR)
+    else if (is_useless)
         replicas_remove(r, p); /* it was made for nothing */
     partition_unref(&p);
     order_end(j, result);
@@ -272,7 +276,6 @@ static void stop_run(struct order_job *j)
         if (o->is_delete) {
             log = p->log;
             p->log = NULL;
-            p->is_removed = true;
         }
         SLOG(INFO, "replica", o->is_delete ? "stopped and deleted" : "stopped",
              KV_STR("topic", o->topic), KV_I("partition", o->partition),

@@ -220,6 +220,7 @@ static void truncate_run(struct pool_job *j)
                                               : log_truncate_fully_at(p->log, b->offset, &why);
 
     partition_lock(p, &w);
+    p->is_busy = false;
     if (rc != ERR_OK) {
         SLOG(ERROR, "replica", "truncation failed, the partition is offline",
              KV_STR("topic", partition_topic(p)), KV_I("partition", p->index), KV_ERR(rc),
@@ -236,7 +237,7 @@ static void truncate_run(struct pool_job *j)
                                  .truncated = {log_start_offset(p->log), log_end_offset(p->log)}},
             &w);
     }
-    partition_busy_end(p, &w);
+    partition_unlock_and_run(p, &w);
     blocking_job_end(b);
 }
 
@@ -409,19 +410,19 @@ void partition_busy_begin_locked(struct partition *p)
     p->is_busy = true;
 }
 
-void partition_busy_end(struct partition *p, struct wake *w) NO_THREAD_SAFETY
+void partition_unlock_and_run(struct partition *p, struct wake *w) NO_THREAD_SAFETY
 {
     struct partition_job_list jobs = STAILQ_HEAD_INITIALIZER(jobs);
     struct partition_sleeper *s;
 
-    ASSERT(p->is_busy);
-    p->is_busy = false;
-    STAILQ_CONCAT(&jobs, &p->deferred);
-    SLIST_FOREACH (s, &p->sleepers, link) {
-        s->is_woken = true;
-        ASSERT(pthread_cond_signal(&s->cond) == 0);
+    if (!p->is_busy) {
+        STAILQ_CONCAT(&jobs, &p->deferred);
+        while ((s = SLIST_FIRST(&p->sleepers)) != NULL) {
+            SLIST_REMOVE_HEAD(&p->sleepers, link);
+            s->is_woken = true;
+            ASSERT(pthread_cond_signal(&s->cond) == 0);
+        }
     }
-    SLIST_INIT(&p->sleepers);
     partition_unlock(p, w);
     while (!STAILQ_EMPTY(&jobs)) {
         struct partition_job *j = STAILQ_FIRST(&jobs);

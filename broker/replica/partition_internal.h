@@ -44,7 +44,6 @@ struct partition {
     SLIST_HEAD(, partition_sleeper) sleepers;
     bool is_busy;      /* an io thread truncates the log without the lock: hands off p->log */
     bool is_offline;   /* its disk failed */
-    bool is_removed;   /* not in the table any more */
     bool is_proposing; /* isr_mail is on its way or in the sender's queue */
     struct mail isr_mail;
     int64_t lag;           /* follower: behind the leader's HW, at the last answer */
@@ -84,11 +83,13 @@ void partition_fail_locked(struct partition *p, struct wake *w) REQUIRES(p->lock
 /* False: the partition is busy, j runs later. */
 NODISCARD bool partition_is_free_locked(struct partition *p, struct partition_job *j)
     REQUIRES(p->lock);
-/* Begins blocking work: run(arg) on the pool without the lock and with p->log to itself; it ends
- * with partition_busy_end. The partition must be free. Holds a reference meanwhile. */
+/* Blocking work begins: without the lock and with p->log to itself. The partition must be free, and
+ * the worker holds a reference. */
 void partition_busy_begin_locked(struct partition *p) REQUIRES(p->lock);
-/* Under the lock; gives the lock back and runs what was deferred. */
-void partition_busy_end(struct partition *p, struct wake *w) RELEASE(p->lock);
+/* Who ended such work clears is_busy under the lock and gives the lock back by this: wakes who
+ * sleeps for it and runs what was deferred (which defers itself again if the partition is busy
+ * anew). */
+void partition_unlock_and_run(struct partition *p, struct wake *w) RELEASE(p->lock);
 
 /* One fetched answer of the leader, appended on the fetcher's loop. */
 struct partition_fetched {

@@ -513,6 +513,7 @@ static void add_loaded(void *arg, struct log *l)
     struct partition *p = replicas_find_or_add(r, log_topic(l), log_partition(l));
 
     replicas_attach_locked(p, l); /* nobody else knows it yet */
+    log_set_user(l, p);
     partition_unref(&p);
 }
 
@@ -523,7 +524,6 @@ void replicas_attach_locked(struct partition *p, struct log *l)
     p->core.start_offset = log_start_offset(l);
     p->core.hw_offset = log_high_watermark(l);
     p->core.end_offset = log_end_offset(l);
-    log_set_user(l, p);
 }
 
 struct replicas *replicas_new(const struct replicas_options *o)
@@ -588,9 +588,7 @@ void replicas_stop(struct replicas *r)
 static void detach_visit(void *arg, struct partition *p)
 {
     (void)arg;
-    if (p->log != NULL)
-        log_set_user(p->log, NULL);
-    p->log = NULL;
+    p->log = NULL; /* freed by now */
     replicas_remove(p->owner, p);
 }
 

@@ -55,7 +55,7 @@ void replicas_start(struct replicas *r);
 /* Ends fetchers and timers and waits for jobs; partitions stay readable. Main thread, while loops
  * and pool still run. */
 void replicas_stop(struct replicas *r);
-/* After the loops and the pool have ended. */
+/* After the loops and the pool have ended and the logs are closed. */
 void replicas_free(struct replicas **r);
 
 /* For log_manager_start. */

@@ -62,7 +62,7 @@ static struct log *create(const char *topic, int32_t partition)
 {
     struct log *l;
     ck_assert_msg(log_manager_get_or_create(m, str_of(topic), partition, uuid_random(),
-                                            &options.defaults, true, &l, &why) == ERR_OK,
+                                            &options.defaults, true, NULL, &l, &why) == ERR_OK,
                   "%s", why.text);
     return l;
 }
@@ -265,7 +265,7 @@ START_TEST(a_failed_dir_is_told_once_and_the_other_goes_on)
     ck_assert_int_eq(append(second, 1), KE_NONE);
     struct log *l;
     ck_assert_int_eq(log_manager_get_or_create(m, STR_LIT("t"), 2, UUID_ZERO, &options.defaults,
-                                               false, &l, &why),
+                                               false, NULL, &l, &why),
                      ERR_OFFLINE);
     ck_assert_str_eq(log_dir_of(create("t", 2)), log_dir_of(second));
     ck_assert_int_eq(log_manager_dirs(m, info, 2), 2);
