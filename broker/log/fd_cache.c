@@ -21,7 +21,7 @@ static void cache_start(void)
     lock_init(&cache_lock, LOCK_FD_CACHE);
 }
 
-static void cache_take(void)
+static void cache_take(void) ACQUIRE(&cache_lock)
 {
     ASSERT(pthread_once(&cache_once, cache_start) == 0);
     lock_take(&cache_lock);

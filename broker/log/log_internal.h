@@ -11,6 +11,7 @@
 #include "broker/log/segment.h"
 
 #include <stdatomic.h>
+#define HASH_FUNCTION HASH_FNV /* the default one makes clang warn of fall-through */
 #include <uthash.h>
 
 /* One of log.dirs. Fixed but for the flag. */
