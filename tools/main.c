@@ -29,6 +29,7 @@ static const struct tool {
      "ConsoleProducer"},
     {"delete-records", cmd_delete_records, "deletes the records before an offset",
      "DeleteRecordsCommand"},
+    {"dump-log", cmd_dump_log, "prints and checks the files of a partition", "DumpLogSegments"},
     {"get-offsets", cmd_get_offsets, "first, last or timed offsets of partitions",
      "GetOffsetShell"},
     {"healthcheck", cmd_healthcheck, "does a broker answer and belong to a cluster?", NULL},
