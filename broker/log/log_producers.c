@@ -128,7 +128,7 @@ enum err log_load_producers(struct log *l, int64_t offset, bool was_clean)
             from = l->snapshot_offset = at;
         found = l->has_snapshots = true;
     }
-    free(all.offsets);
+    mem_free(all.offsets);
     if (!found && was_clean)
         return ERR_OK;
     for (int32_t i = i32_max(log_segment_index(l, from), 0);

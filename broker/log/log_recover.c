@@ -496,7 +496,7 @@ enum err log_open(const struct log_open_args *a, struct log **out, struct errtex
         rc = load_content(l, a);
     if (rc == ERR_OK)
         rc = settle(l, a, found.has_snapshots);
-    free(found.found);
+    mem_free(found.found);
     if (rc != ERR_OK) {
         errtext_set(why, "load %s: %s", l->folder->path, err_text(rc));
         log_free(&l);

@@ -81,12 +81,9 @@ size_t varlong_decode(const uint8_t *p, const uint8_t *end, int64_t *out)
 
 size_t varint_decode(const uint8_t *p, const uint8_t *end, int32_t *out)
 {
-    if (LIKELY(p < end && *p < 0x80)) {
-        *out = (*p >> 1) ^ -(*p & 1);
-        return 1;
-    }
     uint32_t v = 0;
     size_t n = 0;
+
     for (unsigned shift = 0; p + n < end && n < VARINT_BYTES_MAX; shift += 7) {
         uint8_t c = p[n++];
         v |= (uint32_t)(c & 0x7f) << shift;
@@ -96,6 +93,34 @@ size_t varint_decode(const uint8_t *p, const uint8_t *end, int32_t *out)
         }
     }
     return 0;
+}
+
+/* As varint_decode, with one and two bytes decoded in line: nearly all there are, and walking over
+ * records is decoding varints. */
+static inline size_t take_varint(const uint8_t *p, const uint8_t *end, int32_t *out)
+{
+    if (LIKELY(end - p >= 2)) {
+        uint32_t v = p[0];
+        if (LIKELY(v < 0x80)) {
+            *out = (int32_t)(v >> 1) ^ -(int32_t)(v & 1);
+            return 1;
+        }
+        if (LIKELY(p[1] < 0x80)) {
+            v = (v & 0x7f) | (uint32_t)p[1] << 7;
+            *out = (int32_t)(v >> 1) ^ -(int32_t)(v & 1);
+            return 2;
+        }
+    }
+    return varint_decode(p, end, out);
+}
+
+static inline size_t take_varlong(const uint8_t *p, const uint8_t *end, int64_t *out)
+{
+    if (LIKELY(p < end && *p < 0x80)) {
+        *out = (*p >> 1) ^ -(*p & 1);
+        return 1;
+    }
+    return varlong_decode(p, end, out);
 }
 
 size_t varlong_encode(uint8_t *out, int64_t v)
@@ -125,10 +150,11 @@ void record_iter_init(struct record_iter *it, const uint8_t *batch, const uint8_
 }
 
 /* Length-prefixed bytes at *p; -1 is null where that is allowed. False: they do not fit. */
-static bool take_bytes(const uint8_t **p, const uint8_t *end, bool nullable, struct bytes *out)
+static inline bool take_bytes(const uint8_t **p, const uint8_t *end, bool nullable,
+                              struct bytes *out)
 {
     int32_t len;
-    size_t used = varint_decode(*p, end, &len);
+    size_t used = take_varint(*p, end, &len);
 
     if (used == 0 || len < (nullable ? -1 : 0))
         return false;
@@ -170,22 +196,22 @@ enum err record_next(struct record_iter *it, struct record *out)
 
     if (it->left == 0)
         return it->p == it->end ? ERR_NOT_FOUND : ERR_CORRUPT;
-    used = varint_decode(it->p, it->end, &body);
+    used = take_varint(it->p, it->end, &body);
     if (used == 0 || body < 0 || it->end - it->p - (ptrdiff_t)used < body || body == 0)
         return ERR_CORRUPT;
     const uint8_t *p = it->p + used, *end = p + body;
     p++; /* attributes: unused in this format */
-    used = varlong_decode(p, end, &timestamp_delta);
+    used = take_varlong(p, end, &timestamp_delta);
     if (used == 0)
         return ERR_CORRUPT;
     p += used;
-    used = varint_decode(p, end, &offset_delta);
+    used = take_varint(p, end, &offset_delta);
     if (used == 0)
         return ERR_CORRUPT;
     p += used;
     if (!take_bytes(&p, end, true, &out->key) || !take_bytes(&p, end, true, &out->value))
         return ERR_CORRUPT;
-    used = varint_decode(p, end, &header_count);
+    used = take_varint(p, end, &header_count);
     if (used == 0 || header_count < 0 || header_count > end - p)
         return ERR_CORRUPT;
     out->headers = p + used;
