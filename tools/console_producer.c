@@ -334,7 +334,7 @@ static int produce(struct producer *p, const struct props *props, const char *bo
                        rd_kafka_err2str(rd_kafka_last_error()));
     } else {
         rk_catch_signals();
-        rc = finish(p, read_lines(p));
+        rc = rk_wait_topic(p->o, p->rk, p->topic) ? finish(p, read_lines(p)) : 1;
         rd_kafka_topic_destroy(p->topic);
     }
     rd_kafka_destroy(p->rk);

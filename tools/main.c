@@ -27,13 +27,17 @@ static const struct tool {
     {"console-consumer", cmd_console_consumer, "prints records of topics", "ConsoleConsumer"},
     {"console-producer", cmd_console_producer, "sends lines of the standard input",
      "ConsoleProducer"},
+    {"consumer-perf-test", cmd_consumer_perf_test, "measures consuming", "ConsumerPerformance"},
     {"delete-records", cmd_delete_records, "deletes the records before an offset",
      "DeleteRecordsCommand"},
-    {"dump-log", cmd_dump_log, "prints and checks the files of a partition", "DumpLogSegments"},
+    {"describe", cmd_describe, "the whole cluster on one page, and what is wrong with it", NULL},
+    {"dump-log", cmd_dump_log, "prints segments, indexes and checkpoints of a log",
+     "DumpLogSegments"},
     {"get-offsets", cmd_get_offsets, "first, last or timed offsets of partitions",
      "GetOffsetShell"},
     {"healthcheck", cmd_healthcheck, "does a broker answer and belong to a cluster?", NULL},
     {"log-dirs", cmd_log_dirs, "what lies in the log directories of the brokers", "LogDirsCommand"},
+    {"producer-perf-test", cmd_producer_perf_test, "measures producing", "ProducerPerformance"},
     {"topics", cmd_topics, "creates, lists, describes, alters and deletes topics", "TopicCommand"},
 };
 

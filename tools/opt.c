@@ -112,13 +112,13 @@ static enum err set_value(const struct opt_spec *s, struct opt_value *v, const c
                         s->name, s->min, s->max, text);
         return ERR_INVALID;
     }
-    if (v->is_set && s->kind != OPT_LIST && s->kind != OPT_DEPRECATED &&
+    if (v->is_set && s->kind != OPT_LIST && s->kind != OPT_WORDS && s->kind != OPT_DEPRECATED &&
         strcmp(v->text == NULL ? "" : v->text, text) != 0) {
         errtext_set(why, "--%s is given twice, as '%s' and as '%s'; it takes one value", s->name,
                     v->text == NULL ? "" : v->text, text);
         return ERR_INVALID;
     }
-    if (s->kind == OPT_LIST) {
+    if (s->kind == OPT_LIST || s->kind == OPT_WORDS) {
         v->list = xrealloc(v->list, (v->list_count + 1) * sizeof *v->list);
         v->list[v->list_count++] = text;
     }
@@ -135,6 +135,7 @@ static enum err parse_option(struct opts *o, int argc, char **argv, int *at, str
     size_t len = equals == NULL ? strlen(name) : (size_t)(equals - name);
     const struct opt_spec *s;
     const char *text = equals == NULL ? NULL : equals + 1;
+    enum err rc;
     size_t i = 0;
 
     if (len == 4 && strncmp(name, "help", 4) == 0) {
@@ -168,7 +169,11 @@ static enum err parse_option(struct opts *o, int argc, char **argv, int *at, str
                     s->value == NULL ? "value" : s->value);
         return ERR_INVALID;
     }
-    return set_value(s, &o->values[i], text, why);
+    rc = set_value(s, &o->values[i], text, why);
+    while (rc == ERR_OK && s->kind == OPT_WORDS && *at + 1 < argc &&
+           strncmp(argv[*at + 1], "--", 2) != 0)
+        rc = set_value(s, &o->values[i], argv[++*at], why);
+    return rc;
 }
 
 enum err opts_parse(struct opts *o, const struct opt_command *c, int argc, char **argv,

@@ -14,6 +14,7 @@ enum opt_kind {
     OPT_TEXT,       /* one value */
     OPT_MAYBE,      /* a value, or none: the next word if it does not begin with '-' */
     OPT_LIST,       /* may be repeated */
+    OPT_WORDS,      /* as OPT_LIST, but takes all words up to the next option */
     OPT_INT,        /* a number within min..max */
     OPT_DEPRECATED, /* a value that has no effect any more: accepted with a warning */
     OPT_DEPRECATED_FLAG
@@ -42,7 +43,7 @@ struct opt_value {
     bool is_set;
     const char *text; /* the last value; NULL for flags */
     int64_t number;
-    const char **list; /* OPT_LIST: owned array of borrowed strings */
+    const char **list; /* OPT_LIST, OPT_WORDS: owned array of borrowed strings */
     size_t list_count;
 };
 

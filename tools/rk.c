@@ -10,7 +10,12 @@
 #include <stdio.h>
 #include <strings.h>
 
-enum { WARNING_INTERVAL_MS = 5000, CHECK_TIMEOUT_MS = 10000 };
+enum {
+    WARNING_INTERVAL_MS = 5000,
+    CHECK_TIMEOUT_MS = 10000,
+    TOPIC_WAIT_MS = 10000,
+    TOPIC_RETRY_MS = 20
+};
 
 enum { BOTH = RK_PRODUCER | RK_CONSUMER };
 enum change {
@@ -360,6 +365,39 @@ rd_kafka_t *rk_new(const struct opts *o, enum rk_kind kind, rd_kafka_conf_t *con
         (void)opts_fail(o, "%s", text);
     }
     return rk;
+}
+
+bool rk_wait_topic(const struct opts *o, rd_kafka_t *rk, rd_kafka_topic_t *topic)
+{
+    int64_t deadline_ms = clock_mono_ms() + TOPIC_WAIT_MS;
+    rd_kafka_resp_err_t e;
+
+    do {
+        const struct rd_kafka_metadata *m = NULL;
+        bool is_there = false;
+
+        e = rd_kafka_metadata(rk, 0, topic, &m, TOPIC_WAIT_MS);
+        if (e == RD_KAFKA_RESP_ERR_NO_ERROR && m->topic_cnt == 1) {
+            e = m->topics[0].err;
+            is_there = m->topics[0].partition_cnt > 0;
+        }
+        if (m != NULL)
+            rd_kafka_metadata_destroy(m);
+        if (is_there)
+            return true;
+        if (e == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION ||
+            e == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+            break;
+        (void)rd_kafka_poll(rk, TOPIC_RETRY_MS);
+    } while (clock_mono_ms() < deadline_ms && !rk_stop_requested());
+    if (e == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || e == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
+        (void)opts_fail(o,
+                        "topic %s does not exist, and the broker does not create it by itself: "
+                        "kafuka-topics --create --topic %s makes it",
+                        rd_kafka_topic_name(topic), rd_kafka_topic_name(topic));
+    else
+        (void)opts_fail(o, "topic %s: %s", rd_kafka_topic_name(topic), rd_kafka_err2str(e));
+    return false;
 }
 
 static volatile sig_atomic_t stop_requested;

@@ -54,6 +54,10 @@ int rk_check_reachable(const struct opts *o, const char *bootstrap, const struct
 rd_kafka_t *rk_new(const struct opts *o, enum rk_kind kind, rd_kafka_conf_t *conf, void *arg);
 void *rk_arg(void *opaque);
 
+/* Waits until the topic has partitions; asking makes the broker create it where that is allowed.
+ * False after some seconds: a line was printed. */
+bool rk_wait_topic(const struct opts *o, rd_kafka_t *rk, rd_kafka_topic_t *topic);
+
 /* SIGINT and SIGTERM end the command's loop: rk_stop_requested() becomes true. */
 void rk_catch_signals(void);
 bool rk_stop_requested(void);
