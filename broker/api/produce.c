@@ -295,6 +295,15 @@ static void append_start(struct produce *p)
     append_all(p);
 }
 
+static struct produce *first_of(const struct produce_queue *q, const void *conn)
+{
+    struct produce *p;
+    TAILQ_FOREACH (p, q, link)
+        if (p->queue_key == conn)
+            return p;
+    return NULL;
+}
+
 /* The loop again: those of the same connection that queued meanwhile go on. */
 static void append_done(struct request *r)
 {
@@ -305,17 +314,15 @@ static void append_done(struct request *r)
     TAILQ_REMOVE(q, p, link);
     p->is_queued = false;
     produce_appended(p);
-    struct produce *next = TAILQ_FIRST(q), *after;
-    for (; next != NULL; next = after) {
-        after = TAILQ_NEXT(next, link);
-        if (next->queue_key != conn)
-            continue;
-        append_start(next);
-        if (next->needs_pool)
+    /* looked for anew each time: one that fails may close the connection, and its others are gone
+     */
+    while ((p = first_of(q, conn)) != NULL) {
+        append_start(p);
+        if (p->needs_pool)
             return; /* the rest goes on when it is done */
-        TAILQ_REMOVE(q, next, link);
-        next->is_queued = false;
-        produce_appended(next);
+        TAILQ_REMOVE(q, p, link);
+        p->is_queued = false;
+        produce_appended(p);
     }
 }
 
@@ -327,19 +334,9 @@ static void append_on_pool(struct pool_job *j)
     request_post(p->request, append_done);
 }
 
-static bool connection_is_appending(const struct produce *p)
-{
-    const struct produce_queue *q = &api_seat(p->request)->appending;
-    const struct produce *other;
-    TAILQ_FOREACH (other, q, link)
-        if (other->queue_key == p->queue_key)
-            return true;
-    return false;
-}
-
 static void produce_run(struct produce *p)
 {
-    bool must_queue = connection_is_appending(p);
+    bool must_queue = first_of(&api_seat(p->request)->appending, p->queue_key) != NULL;
     if (must_queue || p->needs_pool) {
         TAILQ_INSERT_TAIL(&api_seat(p->request)->appending, p, link);
         p->is_queued = true;

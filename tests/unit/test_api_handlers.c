@@ -465,9 +465,17 @@ void request_reply_none(struct request *r)
     finish(r, REPLIED_NONE);
 }
 
+static struct request *closed_too; /* of the same connection, when it closes */
+
 void request_close(struct request *r, const char *why UNUSED)
 {
+    struct request *other = closed_too;
     finish(r, CLOSED);
+    closed_too = NULL;
+    if (other != NULL) {
+        other->conn = NULL;
+        other->on_cancel(other);
+    }
 }
 
 void request_drop(struct request *r)
@@ -730,6 +738,34 @@ START_TEST(a_light_batch_does_not_overtake_a_heavy_one_of_its_connection)
     wait_end(&o[1], REPLIED);
     ck_assert_int_eq(parts[0].appended[0], sizeof heavy);
     ck_assert_int_eq(parts[0].appended[1], sizeof batch);
+    pthread_barrier_destroy(&append_gate);
+    for (int i = 0; i < 3; i++)
+        outcome_fini(&o[i]);
+}
+END_TEST
+
+START_TEST(a_failure_among_the_queued_takes_those_behind_it_along)
+{
+    static uint8_t heavy[300];
+    struct outcome o[3];
+    struct kp_ProduceRequest_TopicProduceData t[3];
+    produce_data h[] = {{.index = 0, .records = {heavy, sizeof heavy}}}, l[] = {{.index = 1}},
+                 m[] = {{.index = 2}};
+    heavy[16] = 2;
+    heavy[22] = 1; /* gzip */
+    struct kp_ProduceRequest a = produce_of(&t[0], h, 1, 0), b = produce_of(&t[1], l, 1, 0),
+                             c = produce_of(&t[2], m, 1, 0);
+    use_gate = true;
+    pthread_barrier_init(&append_gate, NULL, 2);
+    parts[1].append_error = KE_CORRUPT_MESSAGE;
+    send_on(1, 0, 7, &a, heavy, &o[0]);
+    send_on(1, 0, 7, &b, batch, &o[1]);
+    closed_too = send_on(1, 0, 7, &c, batch, &o[2]);
+    pthread_barrier_wait(&append_gate);
+    wait_end(&o[0], REPLIED_NONE);
+    wait_end(&o[1], CLOSED);
+    wait_end(&o[2], DROPPED);
+    ck_assert_int_eq(parts[2].append_count, 0);
     pthread_barrier_destroy(&append_gate);
     for (int i = 0; i < 3; i++)
         outcome_fini(&o[i]);
@@ -1376,6 +1412,7 @@ int main(void)
         acks_all_times_out_with_the_records_in_the_log,
         acks_0_is_not_answered_and_an_error_closes,
         a_light_batch_does_not_overtake_a_heavy_one_of_its_connection,
+        a_failure_among_the_queued_takes_those_behind_it_along,
         a_closed_connection_takes_its_waiting_requests_with_it,
         data_are_answered_at_once_in_every_version,
         a_fetch_without_news_waits_for_them_or_for_its_time,
