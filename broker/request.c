@@ -36,7 +36,8 @@ static void request_free(struct request *r)
 {
     CHECK_OBJ(r, REQUEST_MAGIC);
     r->magic = 0;
-    if (kept_count < KEPT_MAX) {
+    /* while stopping, replies still come after the loop has given its kept ones back */
+    if (kept_count < KEPT_MAX && !atomic_load(&r->broker->is_stopping)) {
         arena_reset(&r->arena);
         r->next_free = kept;
         kept = r;
