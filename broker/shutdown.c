@@ -14,8 +14,7 @@
 #include "common/protocol/messages.h"
 #include "controller/controller.h"
 
-
-enum { KEY = 7, VERSION = 3, LOOK_MS = 1000 };
+enum { KEY = 7, VERSION = 3, LOOK_MS = 1000, ALONE_LOOK_MS = 100 };
 
 struct attempt {
     struct broker *broker;
@@ -178,17 +177,38 @@ static bool try_once(struct broker *b, struct tls_context *tls)
     return a.is_success;
 }
 
+static bool is_alone(struct broker *b)
+{
+    struct metadata *m = metadata_cache_latest(b->metadata);
+    bool alone = metadata_broker_count(m) <= 1;
+
+    metadata_unref(&m);
+    return alone;
+}
+
+/* The pause before the next attempt. False: there will be none, as nobody is left to take over or a
+ * second signal came. */
+static bool pause_before_retry(struct broker *b)
+{
+    int64_t left_ms = b->config->controlled_shutdown_retry_backoff_ms;
+
+    for (; left_ms > 0 && !run_is_hurried() && !is_alone(b); left_ms -= ALONE_LOOK_MS)
+        run_wait(i64_min(left_ms, ALONE_LOOK_MS));
+    return !run_is_hurried() && !is_alone(b);
+}
+
 void shutdown_controlled(struct broker *b, struct tls_context *tls)
 {
     for (int32_t i = 0; i <= b->config->controlled_shutdown_max_retries; i++) {
-        if (i > 0 && !run_is_hurried())
-            run_wait(b->config->controlled_shutdown_retry_backoff_ms);
-        if (run_is_hurried())
+        if (i > 0 && !pause_before_retry(b))
             break;
         if (try_once(b, tls)) {
-            SLOG(INFO, "broker", "all leaders have moved to other brokers");
+            SLOG(INFO, "broker", "no partition is led by this broker any more");
             return;
         }
     }
-    SLOG(WARN, "broker", "stopping without a controlled shutdown");
+    if (is_alone(b))
+        SLOG(INFO, "broker", "no other broker is left to take over the leaders");
+    else
+        SLOG(WARN, "broker", "stopping without having moved all leaders");
 }

@@ -124,9 +124,23 @@ struct twheel_timer *twheel_pop(struct twheel *w)
     return t;
 }
 
+/* All deadlines of a level come before those of the levels above, and within it those of the first
+ * used slot: only the timers of one slot are looked at. */
 int64_t twheel_next_ms(const struct twheel *w)
 {
+    const struct twheel_timer *t;
+    int64_t first = INT64_MAX;
+
     if (w->count == 0)
         return -1;
-    return LIST_EMPTY(&w->expired) ? next_slot_ms(w) : w->now_ms;
+    if (!LIST_EMPTY(&w->expired))
+        return w->now_ms;
+    for (int level = 0; level < TWHEEL_LEVELS; level++) {
+        if (w->used[level] == 0)
+            continue;
+        LIST_FOREACH (t, &w->slots[level][__builtin_ctzll(w->used[level])], link)
+            first = i64_min(first, t->deadline_ms);
+        return first;
+    }
+    UNREACHABLE();
 }

@@ -72,16 +72,15 @@ int64_t loop_now_ms(const struct loop *l)
 
 /* ---- timers */
 
-static void set_wheel_event(struct loop *l)
+/* Has the wheel looked at again at that time, unless it will be earlier anyway. */
+static void set_wheel_event(struct loop *l, int64_t at_ms)
 {
-    int64_t next = twheel_next_ms(&l->wheel);
-
-    if (next < 0 || (l->wheel_event_ms >= 0 && l->wheel_event_ms <= next))
+    if (at_ms < 0 || (l->wheel_event_ms >= 0 && l->wheel_event_ms <= at_ms))
         return;
-    int64_t delay = i64_max(next - l->now_ms, 0);
+    int64_t delay = i64_max(at_ms - l->now_ms, 0);
     struct timeval tv = {.tv_sec = delay / 1000, .tv_usec = delay % 1000 * 1000};
     ASSERT(event_add(l->wheel_event, &tv) == 0);
-    l->wheel_event_ms = next;
+    l->wheel_event_ms = at_ms;
 }
 
 void loop_timer_arm(struct loop *l, struct loop_timer *t, int64_t delay_ms)
@@ -91,7 +90,7 @@ void loop_timer_arm(struct loop *l, struct loop_timer *t, int64_t delay_ms)
     /* The turn's time may be old by some ms, and a tick may have begun: never fire early. */
     twheel_arm(&l->wheel, &t->node, l->now_ms + i64_max(delay_ms, 0) + (delay_ms > 0));
     t->is_armed = true;
-    set_wheel_event(l);
+    set_wheel_event(l, t->node.deadline_ms);
 }
 
 void loop_timer_cancel(struct loop *l, struct loop_timer *t)
@@ -121,7 +120,7 @@ static void on_wheel_event(evutil_socket_t fd UNUSED, short what UNUSED, void *a
     l->wheel_event_ms = -1;
     loop_enter(l);
     fire_due(l);
-    set_wheel_event(l);
+    set_wheel_event(l, twheel_next_ms(&l->wheel));
     loop_leave(l);
 }
 

@@ -72,7 +72,7 @@ START_TEST(following_next_ms_meets_every_deadline_exactly)
         struct twheel_timer *t;
         int64_t next = twheel_next_ms(&w);
         ck_assert_int_ge(next, now);
-        ck_assert_int_lt(wakes, N * (TWHEEL_LEVELS + 1));
+        ck_assert_int_lt(wakes, N); /* every one has something to do */
         now = next;
         twheel_advance(&w, now);
         while ((t = twheel_pop(&w)) != NULL) {
