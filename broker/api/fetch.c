@@ -103,6 +103,7 @@ static void part_read(struct fetch *f, struct fetch_hit *h, struct partition *pa
         .now_ms = loop_now_ms(f->request->loop),
     };
     partition_read(partition, &in, &h->res);
+    h->part->is_recorded |= f->replica_id < 0 || !f->has_looked;
 }
 
 /* Reads the partition into a new hit. */
@@ -203,14 +204,18 @@ static bool hit_is_told(const struct fetch *f, const struct fetch_hit *h)
     return r->high_watermark != h->part->sent_hw || r->log_start_offset != h->part->sent_start;
 }
 
-/* Is there nothing for it to read now? Then only news make it worth a look. */
+/* Is there nothing for it to read now? Then only news make it worth a look. But a follower's that
+ * had news while the fetch was waiting is looked at once more by the next request, which says anew
+ * where the follower is: the news may be that the leader wants to hear that (it may join the ISR
+ * now). */
 static bool hit_is_at_end(const struct fetch *f, const struct fetch_hit *h)
 {
     const struct partition_read_result *r = &h->res;
     int64_t limit = f->replica_id != REPLICA_CONSUMER ? r->log_end_offset
                     : f->req->isolation_level == 1    ? r->last_stable_offset
                                                       : r->high_watermark;
-    return r->error == KE_NONE && r->diverging_epoch < 0 && h->part->fetch_offset >= limit;
+    return r->error == KE_NONE && r->diverging_epoch < 0 && h->part->fetch_offset >= limit &&
+           h->part->is_recorded;
 }
 
 /* After the answer: what the client knows now, and what has to be looked at again. */

@@ -195,6 +195,7 @@ void fetch_list_collect(struct fetch_list *l)
     struct partition_watch *w;
     while (l->news != NULL && (w = watch_list_take(l->news)) != NULL) {
         struct fetch_part *p = CONTAINER_OF(w, struct fetch_part, watch);
+        p->is_recorded = false;
         if (!p->is_dirty)
             fetch_part_touch(l, p);
     }

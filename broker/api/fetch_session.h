@@ -41,6 +41,7 @@ struct fetch_part { /* one partition of the list */
     int64_t sent_hw, sent_start;  /* last told to the client; -1: tell anew */
     struct partition_watch watch; /* watch.partition NULL: not watched */
     bool is_dirty;                /* has or may have something to tell: in the dirty list */
+    bool is_recorded;             /* its position was recorded since the last news of it */
     TAILQ_ENTRY(fetch_part) all, dirty;
     LIST_ENTRY(fetch_part) bucket;
 };

@@ -364,6 +364,22 @@ static void do_effect(struct partition *p, const struct repl_effect *fx, struct 
     }
 }
 
+/* After which the next fetch of each follower has to be looked at, though it may have no news of
+ * records: the answer tells a new start, or a replica that could not join the ISR before (not yet
+ * known to be alive, another change in flight) may join by it. */
+static bool concerns_followers(const struct partition *p, const struct repl_event *ev)
+{
+    switch (ev->kind) {
+    case REPL_EV_START_MOVED:
+        return true;
+    case REPL_EV_TICK:
+    case REPL_EV_ISR_RESULT:
+        return p->core.isr_state == REPL_ISR_COMMITTED && repl_is_under_replicated(&p->core);
+    default:
+        return false;
+    }
+}
+
 /* HW goes into the log before anything is woken by it; the log's own HW must never be above its
  * end, which the core has checked. */
 static void step(struct partition *p, struct repl_event *ev, struct repl_effects *fx,
@@ -375,6 +391,8 @@ static void step(struct partition *p, struct repl_event *ev, struct repl_effects
     repl_step(&p->core, ev, fx);
     for (int i = 0; i < fx->count; i++)
         do_effect(p, &fx->v[i], w);
+    if (concerns_followers(p, ev))
+        note_quietly(p, WATCH_LEO);
 }
 
 void partition_step_locked(struct partition *p, struct repl_event *ev, struct wake *w)

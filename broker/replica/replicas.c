@@ -195,16 +195,14 @@ bool replicas_endpoint(struct replicas *r, int32_t broker_id, char *host_out, in
     return is_known;
 }
 
-/* Replaces the endpoints. changed_out: some broker is new, moved or gone; lost_out: some is gone.
- */
+/* Replaces the endpoints. changed_out: some broker is new, moved or gone. */
 void replicas_set_endpoints(struct replicas *r, struct replicas_endpoint *list, int32_t count,
-                            bool *changed_out, bool *lost_out)
+                            bool *changed_out)
 {
     struct replicas_endpoint *old;
     int32_t old_count;
     int32_t same = 0;
 
-    *lost_out = false;
     lock_take(&r->endpoint_lock);
     old = r->endpoints;
     old_count = r->endpoint_count;
@@ -217,10 +215,8 @@ void replicas_set_endpoints(struct replicas *r, struct replicas_endpoint *list, 
             if (old[i].port == list[j].port && strcmp(old[i].host, list[j].host) == 0)
                 same++;
         }
-        if (!is_there) {
+        if (!is_there)
             repl_live_set(&r->live, old[i].id, false);
-            *lost_out = true;
-        }
     }
     for (int32_t j = 0; j < count; j++)
         repl_live_set(&r->live, list[j].id, true);
@@ -252,8 +248,10 @@ void replicas_note_leader(struct replicas *r, int32_t broker_id, struct str host
         repl_live_set(&r->live, broker_id, true);
     }
     lock_release(&r->endpoint_lock);
-    if (!is_known)
-        fetchers_endpoints_changed(r->fetchers);
+    if (is_known)
+        return;
+    fetchers_endpoints_changed(r->fetchers);
+    replicas_brokers_changed(r);
 }
 
 /* ---- lag timer */
@@ -296,8 +294,9 @@ static void lost_run(struct pool_job *j)
     replicas_job_ended(r);
 }
 
-/* A broker has gone: partitions whose HW waited for it look again. */
-void replicas_broker_lost(struct replicas *r)
+/* A broker has gone or come: partitions whose HW waited for it look again, and replicas that were
+ * not known to be alive when they fetched may join the ISR. */
+void replicas_brokers_changed(struct replicas *r)
 {
     if (atomic_exchange(&r->lost_is_queued, true))
         return;

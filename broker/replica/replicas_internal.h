@@ -60,8 +60,8 @@ void replicas_remove(struct replicas *r, struct partition *p); /* gives the tabl
 void replicas_attach_locked(struct partition *p, struct log *l);
 /* Takes list. */
 void replicas_set_endpoints(struct replicas *r, struct replicas_endpoint *list, int32_t count,
-                            bool *changed_out, bool *lost_out);
-void replicas_broker_lost(struct replicas *r);
+                            bool *changed_out);
+void replicas_brokers_changed(struct replicas *r);
 void replicas_tick_all(struct replicas *r);
 
 #endif

@@ -10,7 +10,7 @@ void replicas_metadata_changed(struct replicas *r, const struct metadata *m)
     int32_t broker_count = metadata_broker_count(m);
     struct replicas_endpoint *list = xcalloc((size_t)broker_count + 1, sizeof *list);
     int32_t count = 0;
-    bool has_changed, has_lost;
+    bool has_changed;
 
     for (int32_t i = 0; i < broker_count; i++) {
         const struct metadata_broker *b = metadata_broker_at(m, i);
@@ -22,9 +22,9 @@ void replicas_metadata_changed(struct replicas *r, const struct metadata *m)
         (void)snprintf(list[count].host, sizeof list[count].host, "%s", e->host);
         count++;
     }
-    replicas_set_endpoints(r, list, count, &has_changed, &has_lost);
-    if (has_changed)
-        fetchers_endpoints_changed(r->fetchers);
-    if (has_lost)
-        replicas_broker_lost(r);
+    replicas_set_endpoints(r, list, count, &has_changed);
+    if (!has_changed)
+        return;
+    fetchers_endpoints_changed(r->fetchers);
+    replicas_brokers_changed(r);
 }

@@ -26,6 +26,7 @@ struct partition {
     _Atomic int refs;
     int16_t append_error;
     int64_t end, hw;
+    int recorded; /* reads that record a follower's position */
     struct log_policy policy;
     TAILQ_HEAD(, partition_wait) waits;
     LIST_HEAD(, partition_watch) watches;
@@ -153,6 +154,7 @@ void partition_read(struct partition *p, const struct partition_read *in,
                                           .diverging_epoch = -1,
                                           .leader_id = 1,
                                           .preferred_replica = -1};
+    p->recorded += in->update_follower;
     if (in->fetch_offset > p->end)
         out->error = KE_OFFSET_OUT_OF_RANGE;
     else if (in->fetch_offset < p->hw) {
@@ -972,6 +974,49 @@ START_TEST(a_session_tells_only_what_is_new)
 }
 END_TEST
 
+static void quiet_news(void *arg)
+{
+    struct partition_watch *w;
+    LIST_FOREACH (w, &((struct partition *)arg)->watches, link)
+        watch_list_put(w->list, w);
+}
+
+START_TEST(a_follower_with_news_while_it_waits_is_recorded_by_its_next_fetch)
+{
+    struct outcome o;
+    struct kp_FetchRequest_FetchTopic t;
+    fetch_data d[] = {{.partition = 0}, {.partition = 1}};
+    struct kp_FetchRequest req = fetch_of(&t, d, 2);
+    req.replica_state.replica_id = 2;
+    req.session_epoch = 0;
+    req.max_wait_ms = 0;
+    call(1, 15, &req, &o);
+    struct kp_FetchRequest next = fetch_of(&t, d, 0);
+    next.replica_state.replica_id = 2;
+    next.session_id = o.u.fetch.session_id;
+    outcome_fini(&o);
+    ck_assert_int_eq(parts[0].recorded, 1);
+    ck_assert_int_eq(parts[1].recorded, 1);
+
+    next.session_epoch = 1; /* nothing to say of either */
+    next.max_wait_ms = 40;
+    send_on(1, 1, 15, &next, NULL, &o);
+    loop_call(broker.loops[0], quiet_news, &parts[0]);
+    wait_end(&o, REPLIED);
+    ck_assert_int_eq(parts[0].recorded, 1);
+    outcome_fini(&o);
+
+    next.max_wait_ms = 0;
+    for (next.session_epoch = 2; next.session_epoch < 4; next.session_epoch++) {
+        call(1, 15, &next, &o);
+        ck_assert_int_eq(o.u.fetch.error_code, KE_NONE);
+        ck_assert_int_eq(parts[0].recorded, 2); /* once, then it rests again */
+        ck_assert_int_eq(parts[1].recorded, 1);
+        outcome_fini(&o);
+    }
+}
+END_TEST
+
 START_TEST(what_did_not_fit_is_first_in_the_next_answer)
 {
     struct outcome o;
@@ -1419,6 +1464,7 @@ int main(void)
         min_bytes_are_waited_for,
         an_error_is_answered_at_once,
         a_session_tells_only_what_is_new,
+        a_follower_with_news_while_it_waits_is_recorded_by_its_next_fetch,
         what_did_not_fit_is_first_in_the_next_answer,
         a_waiting_fetch_is_dropped_with_its_connection,
         version_0_means_all_by_an_empty_list_and_version_1_none,
