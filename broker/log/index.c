@@ -82,8 +82,6 @@ enum err index_create(struct log_segment *s)
         if (rc == ERR_OK)
             rc = close_index(fd, ERR_OK);
     }
-    if (rc == ERR_OK)
-        s->has_all_files = true;
     return rc;
 }
 

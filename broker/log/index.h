@@ -19,7 +19,8 @@ struct index_time_entry {
 
 /* Reads the sizes and last entries into s->index, once. A file that is missing has no entries. */
 NODISCARD enum err index_load(struct log_segment *s);
-/* Creates the two files, empty, if they are missing. */
+/* Creates the two files, empty, if they are missing. Needs no lock; has_all_files is the caller's.
+ */
 NODISCARD enum err index_create(struct log_segment *s);
 /* Appends entries; the files grow. */
 NODISCARD enum err index_append(struct log_segment *s, const struct index_offset_entry *offsets,

@@ -39,6 +39,17 @@ void log_manager_dir_failed(struct log_manager *m)
     lock_release(&m->lock);
 }
 
+void log_manager_lock_files(struct log_manager *m) NO_THREAD_SAFETY
+{
+    if (m != NULL)
+        lock_take(&m->checkpoint_lock);
+}
+void log_manager_unlock_files(struct log_manager *m) NO_THREAD_SAFETY
+{
+    if (m != NULL)
+        lock_release(&m->checkpoint_lock);
+}
+
 static void lock_user(struct log_manager *m, struct log *l)
 {
     if (m->user_lock != NULL && l->user != NULL)
@@ -67,9 +78,19 @@ static void flush_one(struct log_manager *m, struct log *l)
 /* Keeps the log in the list of those with files to unlink as long as there are some. */
 static void unlink_one(struct log_manager *m, struct log *l, int64_t now_wall_ms)
 {
-    lock_user(m, l);
-    bool more = log_unlink_deleted(l, now_wall_ms, false);
-    unlock_user(m, l);
+    enum { AT_A_TIME = 16 };
+    int64_t bases[AT_A_TIME];
+    int32_t n;
+    bool more;
+
+    do {
+        lock_user(m, l);
+        n = log_take_deleted(l, now_wall_ms, false, bases, AT_A_TIME);
+        more = l->deleted_count > 0;
+        unlock_user(m, l);
+        for (int32_t i = 0; i < n; i++)
+            segment_unlink_deleted(l->folder->path, bases[i]);
+    } while (n == AT_A_TIME);
     lock_take(&m->lock);
     if (more && !l->is_unlinking && l->is_open)
         TAILQ_INSERT_TAIL(&m->unlinks, l, unlink_link);

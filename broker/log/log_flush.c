@@ -20,6 +20,7 @@
 enum { FLUSH_SEGMENTS_MAX = 16 };
 
 struct log_flush_job {
+    struct log *log; /* only its manager and what the files lock guards */
     struct log_folder *folder;
     struct log_segment *segments[FLUSH_SEGMENTS_MAX];
     bool is_finished[FLUSH_SEGMENTS_MAX]; /* no longer active: its indexes too */
@@ -29,6 +30,7 @@ struct log_flush_job {
     uint32_t generation;
     int64_t end_offset; /* below it all is on disk when the job is done */
     int64_t snapshot_offset;
+    uint64_t epochs_number;
     struct buf epochs;
     struct snapshot_list snapshots;
 };
@@ -38,6 +40,7 @@ struct log_flush_job *log_flush_begin(struct log *l)
     struct log_flush_job *j = xcalloc(1, sizeof *j);
     int32_t first = i32_max(log_segment_index(l, l->recovery_point), 0);
 
+    j->log = l;
     atomic_fetch_add(&l->folder->refs, 1);
     j->folder = l->folder;
     j->generation = l->generation;
@@ -60,6 +63,7 @@ struct log_flush_job *log_flush_begin(struct log *l)
     if (l->epochs.is_dirty)
         epoch_cache_format(&l->epochs, &j->epochs);
     j->has_epochs = l->epochs.is_dirty;
+    j->epochs_number = ++l->epochs_formatted;
     j->has_metadata = l->is_metadata_dirty;
     j->sync_folder = l->is_folder_dirty || l->is_metadata_dirty || !STAILQ_EMPTY(&j->snapshots);
     l->epochs.is_dirty = l->is_metadata_dirty = l->is_folder_dirty = false;
@@ -131,6 +135,23 @@ static enum err sync_file(const char *folder, const char *name)
     return rc;
 }
 
+/* A truncation may have written newer ones since these were taken. */
+static enum err write_epochs(struct log_flush_job *j)
+{
+    struct log *l = j->log;
+    char path[SEGMENT_PATH_MAX];
+    enum err rc = ERR_OK;
+
+    (void)snprintf(path, sizeof path, "%s/leader-epoch-checkpoint", j->folder->path);
+    log_manager_lock_files(l->dir->manager);
+    if (l->epochs_written < j->epochs_number) {
+        rc = fsx_replace_durably(path, j->epochs.p, j->epochs.len, 0644);
+        l->epochs_written = j->epochs_number;
+    }
+    log_manager_unlock_files(l->dir->manager);
+    return rc;
+}
+
 enum err log_flush_run(struct log_flush_job *j)
 {
     enum err rc = write_snapshots(j);
@@ -139,13 +160,10 @@ enum err log_flush_run(struct log_flush_job *j)
         rc = sync_segment(j, i);
     if (rc == ERR_OK && j->has_metadata)
         rc = sync_file(j->folder->path, "partition.metadata");
-    if (rc == ERR_OK && j->has_epochs) {
-        char path[SEGMENT_PATH_MAX];
-        (void)snprintf(path, sizeof path, "%s/leader-epoch-checkpoint", j->folder->path);
-        rc = fsx_replace_durably(path, j->epochs.p, j->epochs.len, 0644); /* and the folder */
-    } else if (rc == ERR_OK && j->sync_folder) {
+    if (rc == ERR_OK && j->has_epochs)
+        rc = write_epochs(j);
+    if (rc == ERR_OK && j->sync_folder)
         rc = fsx_sync_dir(j->folder->path);
-    }
     return rc;
 }
 
@@ -166,6 +184,11 @@ void log_flush_end(struct log *l, struct log_flush_job **jp, enum err rc)
         segment_unref(&j->segments[i]);
     while ((p = STAILQ_FIRST(&j->snapshots)) != NULL) {
         STAILQ_REMOVE_HEAD(&j->snapshots, link);
+        if (j->generation != l->generation) { /* it may tell of batches that are gone */
+            char path[SEGMENT_PATH_MAX];
+            log_snapshot_path(l, p->offset, path);
+            (void)unlink(path);
+        }
         buf_fini(&p->bytes);
         mem_free(p);
     }
@@ -194,16 +217,26 @@ enum err log_flush(struct log *l)
     return ERR_OK;
 }
 
-bool log_unlink_deleted(struct log *l, int64_t now_ms, bool all)
+int32_t log_take_deleted(struct log *l, int64_t now_ms, bool all, int64_t *bases_out, int32_t max)
 {
     int32_t n = 0;
 
-    while (n < l->deleted_count &&
-           (all || now_ms - l->deleted[n].since_wall_ms >= l->config.file_delete_delay_ms))
-        segment_unlink_deleted(l->folder->path, l->deleted[n++].base_offset);
+    while (n < l->deleted_count && n < max &&
+           (all || now_ms - l->deleted[n].since_wall_ms >= l->config.file_delete_delay_ms)) {
+        bases_out[n] = l->deleted[n].base_offset;
+        n++;
+    }
     if (n == 0)
-        return l->deleted_count > 0;
+        return 0;
     l->deleted_count -= n;
     memmove(l->deleted, l->deleted + n, (size_t)l->deleted_count * sizeof *l->deleted);
-    return l->deleted_count > 0;
+    return n;
+}
+
+void log_unlink_deleted(struct log *l)
+{
+    int64_t base;
+
+    while (log_take_deleted(l, 0, true, &base, 1) == 1)
+        segment_unlink_deleted(l->folder->path, base);
 }

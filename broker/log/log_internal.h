@@ -28,6 +28,10 @@ void log_dir_fail(struct log_dir *d, const char *what, enum err rc);
 /* The manager's: see log_background.c. No-ops without a manager. */
 void log_manager_dir_failed(struct log_manager *m);
 void log_manager_post(struct log *l, unsigned work);
+/* Around writing files that two threads may replace at a time. Rank CHECKPOINT: with or without the
+ * partition's lock. */
+void log_manager_lock_files(struct log_manager *m);
+void log_manager_unlock_files(struct log_manager *m);
 NODISCARD enum err log_manager_checkpoint_recovery(struct log_manager *m, struct log_dir *d);
 
 /* What the background thread is asked to do for a log. */
@@ -82,6 +86,8 @@ struct log {
     struct producer_state *producers;
     struct epoch_cache epochs;
     int32_t segment_count, segment_cap;
+    uint64_t epochs_formatted; /* how often the epochs were taken for writing */
+    uint64_t epochs_written;   /* which of those is in the file; guarded by the files lock */
     uint32_t generation; /* rises when bytes are taken away: a flush under way then says nothing */
     bool has_snapshots, is_folder_dirty, is_metadata_dirty;
     int32_t deleted_count, deleted_cap;
@@ -167,8 +173,10 @@ NODISCARD enum err log_flush_run(struct log_flush_job *j);
 void log_flush_end(struct log *l, struct log_flush_job **j, enum err rc);
 NODISCARD enum err log_write_snapshot(struct log *l,
                                       int64_t offset); /* of the current state, now */
-/* Unlinks .deleted files that are older than the delay, or all. True: some are left. */
-bool log_unlink_deleted(struct log *l, int64_t now_ms, bool all);
+/* Takes out of the log up to max .deleted segments that are older than the delay, or any: returns
+ * how many, for segment_unlink_deleted, which may take its time and needs no lock. */
+int32_t log_take_deleted(struct log *l, int64_t now_ms, bool all, int64_t *bases_out, int32_t max);
+void log_unlink_deleted(struct log *l); /* all of them, now */
 
 /* ---- removing and rebuilding: log_truncate.c, log_producers.c */
 NODISCARD enum err log_remove_segments(struct log *l, int32_t from, int32_t count);

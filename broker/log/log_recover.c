@@ -276,6 +276,7 @@ static enum err recover_segment(struct log *l, int64_t *cut_out)
     l->end_offset = s->base_offset;
     tail_reset(l);
     enum err rc = index_reset(s);
+    s->has_all_files = rc == ERR_OK;
     if (rc == ERR_OK)
         rc = segment_reader_open(&r, s, 0, file_size);
     if (rc != ERR_OK)
@@ -485,8 +486,10 @@ enum err log_open(const struct log_open_args *a, struct log **out, struct errtex
     if (rc == ERR_OK && l->segment_count == 0) {
         l->end_offset = a->start_offset;
         rc = log_roll_at(l, a->start_offset, clock_wall_ms());
-        if (rc == ERR_OK)
+        if (rc == ERR_OK) {
             rc = index_create(log_active(l));
+            log_active(l)->has_all_files = rc == ERR_OK;
+        }
     }
     if (rc == ERR_OK) {
         load_epochs(l);
@@ -541,7 +544,7 @@ enum err log_prepare_close(struct log *l)
         rc = log_write_snapshot(l, l->end_offset);
     if (rc == ERR_OK)
         rc = log_flush(l);
-    (void)log_unlink_deleted(l, 0, true);
+    log_unlink_deleted(l);
     return rc;
 }
 

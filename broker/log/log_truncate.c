@@ -162,7 +162,7 @@ enum err log_truncate_fully_at(struct log *l, int64_t offset, struct errtext *wh
         rc = log_remove_segments(l, 0, l->segment_count);
     if (rc == ERR_OK) {
         /* their names must be gone before one of them is made anew */
-        (void)log_unlink_deleted(l, 0, true);
+        log_unlink_deleted(l);
         l->end_offset = offset;
         l->recovery_point = i64_min(l->recovery_point, offset);
         rc = log_roll_at(l, offset, clock_wall_ms());

@@ -3,6 +3,7 @@
 #include "broker/log/log_manager_internal.h"
 #include "common/base/clock.h"
 #include "common/base/fsx.h"
+#include "common/base/lock.h"
 #include "common/record/builder.h"
 
 #include <check.h>
@@ -21,6 +22,17 @@ static struct log_manager_options options;
 static struct log_manager *m;
 static struct errtext why;
 static _Atomic int failed_dirs;
+
+static struct lock partition_lock; /* one for all logs will do */
+
+static void take(void *user)
+{
+    lock_take(user);
+}
+static void give(void *user)
+{
+    lock_release(user);
+}
 
 static void dir_failed(void *arg, const char *dir)
 {
@@ -43,6 +55,7 @@ static void setup(void)
                                            .dir_failed = dir_failed};
     log_config_defaults(&options.defaults);
     failed_dirs = 0;
+    lock_init(&partition_lock, LOCK_PARTITION);
 }
 
 static void teardown(void)
@@ -64,6 +77,7 @@ static struct log *create(const char *topic, int32_t partition)
     ck_assert_msg(log_manager_get_or_create(m, str_of(topic), partition, uuid_random(),
                                             &options.defaults, true, NULL, &l, &why) == ERR_OK,
                   "%s", why.text);
+    log_set_user(l, &partition_lock);
     return l;
 }
 
@@ -79,7 +93,9 @@ static int16_t append(struct log *l, int count)
     for (int i = 0; i < count; i++)
         batch_builder_add(&b, T0, BYTES_NULL, (struct bytes){(const uint8_t *)"v", 1}, NULL, 0);
     ck_assert_int_eq(batch_builder_finish(&b, &out), ERR_OK);
+    lock_take(&partition_lock);
     int16_t code = log_append_leader(l, out.p, out.len, 0, LOG_FROM_CLIENT, 9, T0, &res);
+    lock_release(&partition_lock);
     batch_builder_fini(&b);
     buf_fini(&out);
     return code;
@@ -253,7 +269,7 @@ START_TEST(a_failed_dir_is_told_once_and_the_other_goes_on)
     struct log_dir_info info[2];
 
     start();
-    log_manager_start(m, NULL, NULL);
+    log_manager_start(m, take, give);
     struct log *first = create("t", 0), *second = create("t", 1);
     ck_assert_str_ne(log_dir_of(first), log_dir_of(second));
     setenv("KAFUKA_FAULT", "log.append.write=eio", 1);
@@ -286,13 +302,86 @@ START_TEST(rolled_segments_are_flushed_in_the_background)
 {
     options.defaults.segment_bytes = 500;
     start();
-    log_manager_start(m, NULL, NULL);
+    log_manager_start(m, take, give);
     struct log *l = create("t", 0);
     for (int i = 0; i < 50; i++)
         ck_assert_int_eq(append(l, 1), KE_NONE);
     for (int i = 0; i < 5000 && atomic_load(&l->recovery_point) < 40; i++)
         usleep(1000);
     ck_assert_int_ge(l->recovery_point, 40);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
+/* A writer, a reader that keeps its ranges for a while, truncation, retention and the background
+ * thread on one log of tiny segments. For the sanitizers. */
+static _Atomic bool reader_stops;
+
+static void *read_all_the_time(void *arg)
+{
+    struct log *l = arg;
+    struct log_range held[8] = {0};
+    unsigned at = 0;
+    uint8_t header[BATCH_HEADER_BYTES];
+
+    while (!atomic_load(&reader_stops)) {
+        struct log_range *r = &held[at++ % ARRAY_LEN(held)];
+        if (r->length > 0) {
+            int fd = log_range_fd(r);
+            ck_assert_int_ge(fd, 0);
+            /* short when a truncation cut it meanwhile */
+            ssize_t got = pread(fd, header, sizeof header, r->position);
+            ck_assert_int_ge(got, 0);
+        }
+        log_range_release(r);
+        lock_take(&partition_lock);
+        enum err rc =
+            log_read(l, log_start_offset(l), log_end_offset(l), 1, LOG_READ_AT_LEAST_ONE, r);
+        lock_release(&partition_lock);
+        ck_assert_int_eq(rc, ERR_OK);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(held); i++)
+        log_range_release(&held[i]);
+    return NULL;
+}
+
+START_TEST(threads_do_not_disturb_each_other)
+{
+    pthread_t reader;
+
+    options.dir_count = 1;
+    options.defaults.segment_bytes = 500;
+    options.defaults.retention_bytes = 2000;
+    options.defaults.file_delete_delay_ms = 0;
+    fd_cache_set_max(3);
+    start();
+    log_manager_start(m, take, give);
+    struct log *l = create("t", 0);
+    atomic_store(&reader_stops, false);
+    ck_assert_int_eq(pthread_create(&reader, NULL, read_all_the_time, l), 0);
+    for (int i = 0; i < 600; i++) {
+        ck_assert_int_eq(append(l, 1), KE_NONE);
+        lock_take(&partition_lock);
+        if (i % 10 == 9) {
+            ck_assert_int_eq(log_epoch_assign(l, i, log_end_offset(l)), ERR_OK);
+            ck_assert_int_eq(
+                log_truncate_to(l, i64_max(log_end_offset(l) - 7, log_high_watermark(l)), &why),
+                ERR_OK);
+        }
+        if (i % 10 == 5) {
+            log_set_high_watermark(l, i64_max(log_high_watermark(l), log_end_offset(l) - 3));
+            (void)log_delete_old(l, T0);
+        }
+        lock_release(&partition_lock);
+    }
+    atomic_store(&reader_stops, true);
+    ck_assert_int_eq(pthread_join(reader, NULL), 0);
+    int64_t end = log_end_offset(l), from = log_start_offset(l);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+    start();
+    l = log_manager_find(m, STR_LIT("t"), 0);
+    ck_assert_int_eq(log_end_offset(l), end);
+    ck_assert_int_eq(log_start_offset(l), from);
     ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
 }
 END_TEST
@@ -334,6 +423,7 @@ int main(void)
     tcase_add_test(t, folders_left_to_delete_go_after_a_restart);
     tcase_add_test(t, a_failed_dir_is_told_once_and_the_other_goes_on);
     tcase_add_test(t, rolled_segments_are_flushed_in_the_background);
+    tcase_add_test(t, threads_do_not_disturb_each_other);
     tcase_add_test(t, a_damaged_checkpoint_is_not_believed);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
