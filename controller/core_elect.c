@@ -10,14 +10,14 @@ static bool is_serving(const struct core_replica *r)
     return r->broker->is_registered && !r->is_offline_dir;
 }
 
-static bool is_staying(const struct core_replica *r)
+bool core_replica_is_staying(const struct core_replica *r)
 {
     return is_serving(r) && !r->broker->is_shutting_down && !r->broker->is_suspected;
 }
 
 bool core_replica_is_usable(const struct core_replica *r)
 {
-    return is_staying(r) && r->must_leave == 0;
+    return core_replica_is_staying(r) && r->must_leave == 0;
 }
 
 bool core_is_usable(const struct core_partition *p, int32_t broker_id)
@@ -102,7 +102,7 @@ static bool replace_leader(struct controller_core *core, struct core_partition *
         return true;
     }
     core_ids_set(&next->isr, p->state.isr.v, p->state.isr.count);
-    r = first_in_isr(p, is_staying);
+    r = first_in_isr(p, core_replica_is_staying);
     if (r != NULL) { /* restarted so quickly that nobody took over: it has all there is */
         next->leader = r->broker->id;
         isr_only(next, r->broker->id);

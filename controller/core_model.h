@@ -275,6 +275,7 @@ void core_change_abandon(struct controller_core *core, struct core_partition *p)
 void core_write_topic(struct controller_core *core, struct core_topic *t);
 
 /* core_elect.c: who leads */
+bool core_replica_is_staying(const struct core_replica *r); /* serves, and means to go on */
 bool core_replica_is_usable(const struct core_replica *r);
 bool core_is_usable(const struct core_partition *p, int32_t broker_id);
 enum { DECIDE_UNCLEAN = 1, DECIDE_PREFERRED = 2 };

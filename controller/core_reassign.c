@@ -142,9 +142,9 @@ static void ids_minus(struct core_ids *out, const struct core_ids *a, const stru
         core_ids_remove(out, b->v[i]);
 }
 
-/* The plan enters the model; its znode is written, and only then carried out. What an older plan was
- * adding stays until phase B, in both lists: it may by now be the one that has all the data, so it
- * is removed like any other, when the target is in sync. */
+/* The plan enters the model; its znode is written, and only then carried out. What an older plan
+ * was adding stays until phase B, in both lists: it may by now be the one that has all the data, so
+ * it is removed like any other, when the target is in sync. */
 static void plan(struct controller_core *core, struct core_partition *p,
                  const struct core_ids *target)
 {

@@ -44,6 +44,17 @@ void core_on_shutdown(struct controller_core *core, const struct controller_even
     core_request_item_done(core, req);
 }
 
+/* Somebody else could lead it now or when it has caught up. Without that there is nothing to wait
+ * for: the last broker of a cluster that stops need not use up its attempts. */
+static bool has_heir(const struct core_partition *p, int32_t broker_id)
+{
+    for (int32_t i = 0; i < p->assignment.count; i++) {
+        if (p->assignment.v[i] != broker_id && core_replica_is_staying(p->replicas[i]))
+            return true;
+    }
+    return false;
+}
+
 /* Every write has settled: what does it still lead? */
 void core_shutdown_answer(struct controller_core *core, struct core_request *req)
 {
@@ -58,7 +69,8 @@ void core_shutdown_answer(struct controller_core *core, struct core_request *req
         struct core_partition_ref at = {.topic = str_of(r->partition->topic->name),
                                         .partition = r->partition->index};
 
-        if (concerns_shutdown(r->partition) && r->partition->state.leader == b->id)
+        if (concerns_shutdown(r->partition) && r->partition->state.leader == b->id &&
+            has_heir(r->partition, b->id))
             core_request_item_at(&req->items[n++], &at);
     }
     req->count = n;

@@ -754,6 +754,18 @@ START_TEST(shutdown_names_what_cannot_be_moved)
 }
 END_TEST
 
+START_TEST(shutdown_does_not_wait_when_nobody_else_lives)
+{
+    load("12", "123", 1, "12");
+    shutdown_broker(2, 102);
+    expect(1, 6, "1");
+    shutdown_broker(1, 101);
+    ck_assert_int_eq(b.answer_items, 0);
+    expect(1, 6, "1");
+    done();
+}
+END_TEST
+
 START_TEST(shutdown_does_not_wait_for_single_replicas)
 {
     load("123", "1", 1, "1");
@@ -1015,6 +1027,7 @@ int main(void)
     tcase_add_test(t, shutdown_moves_leaders_away);
     tcase_add_test(t, shutdown_of_a_follower_stops_it_and_shrinks_the_isr);
     tcase_add_test(t, shutdown_names_what_cannot_be_moved);
+    tcase_add_test(t, shutdown_does_not_wait_when_nobody_else_lives);
     tcase_add_test(t, shutdown_does_not_wait_for_single_replicas);
     tcase_add_test(t, shutdown_of_strangers_is_refused);
     tcase_add_test(t, deletion_removes_every_replica_before_the_znodes);
