@@ -113,8 +113,6 @@ void pool_stop(struct pool **p)
 
 static enum err submit(struct pool *p, struct pool_job *j, bool is_bounded)
 {
-    bool wake;
-
     ASSERT(j->run != NULL);
     lock_take(&p->mtx);
     if (is_bounded && (p->waiting >= p->queue_max || (p->is_stopping && own_pool != p))) {
@@ -123,10 +121,9 @@ static enum err submit(struct pool *p, struct pool_job *j, bool is_bounded)
     }
     STAILQ_INSERT_TAIL(&p->jobs, j, link);
     p->waiting++;
-    wake = p->idle > 0;
-    lock_release(&p->mtx);
-    if (wake)
+    if (p->idle > 0) /* with the lock: once the job has run, the pool may be stopped and freed */
         ASSERT(pthread_cond_signal(&p->has_work) == 0);
+    lock_release(&p->mtx);
     return ERR_OK;
 }
 
