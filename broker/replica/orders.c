@@ -347,12 +347,13 @@ void replicas_carry_out(struct replicas *r, struct replicas_order *orders, int32
     bool is_first;
 
     atomic_store(&r->has_orders, true);
-    if (count == 0) {
+    if (count == 0 || !replicas_job_begins(r)) {
+        for (int32_t i = 0; i < count; i++)
+            orders[i].result = KE_BROKER_NOT_AVAILABLE; /* stopping */
         done(arg);
         return;
     }
     b = batch_new(r, orders, count, done, arg);
-    replicas_job_begins(r);
     lock_take(&r->order_lock);
     is_first = STAILQ_EMPTY(&r->batches);
     STAILQ_INSERT_TAIL(&r->batches, b, link);

@@ -261,12 +261,13 @@ static void submit_blocking(struct partition *p, const struct repl_effect *fx,
                             void (*run)(struct pool_job *j))
 {
     struct blocking_job *b = xcalloc(1, sizeof *b);
+    bool may = replicas_job_begins(p->owner);
 
+    ASSERT(may); /* only orders and fetchers lead here, and they have ended before */
     b->job.run = run;
     b->partition = partition_ref(p);
     b->kind = fx->kind;
     b->offset = fx->offset;
-    replicas_job_begins(p->owner);
     pool_submit_always(replicas_options_of(p->owner)->pool, &b->job); /* one a partition */
 }
 

@@ -133,8 +133,9 @@ bool partition_leader_offset(struct partition *p, int32_t leader_epoch, bool is_
 int64_t replicas_now_ms(const struct replicas *r);
 const struct replicas_options *replicas_options_of(const struct replicas *r);
 const struct repl_live *replicas_live(const struct replicas *r);
-/* Jobs of ours on the pool: replicas_stop waits for their end. */
-void replicas_job_begins(struct replicas *r);
+/* Jobs of ours on the pool: replicas_stop waits for their end. False: it has ended, submit nothing.
+ * Within a job, and on a loop before the fetchers have stopped, it is always true. */
+NODISCARD bool replicas_job_begins(struct replicas *r);
 void replicas_job_ended(struct replicas *r);
 /* Some HW changed: the next checkpoint has something to write. */
 void replicas_note_hw(struct replicas *r);

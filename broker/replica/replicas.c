@@ -298,19 +298,22 @@ static void lost_run(struct pool_job *j)
  * not known to be alive when they fetched may join the ISR. */
 void replicas_brokers_changed(struct replicas *r)
 {
-    if (atomic_exchange(&r->lost_is_queued, true))
+    if (atomic_exchange(&r->lost_is_queued, true) || !replicas_job_begins(r))
         return;
-    replicas_job_begins(r);
     pool_submit_always(r->o.pool, &r->lost_job);
 }
 
 /* ---- jobs of our own on the pool: stop waits for them */
 
-void replicas_job_begins(struct replicas *r)
+bool replicas_job_begins(struct replicas *r)
 {
+    bool may;
+
     lock_take(&r->job_lock);
-    r->jobs++;
+    may = !r->is_stopped;
+    r->jobs += may;
     lock_release(&r->job_lock);
+    return may;
 }
 
 void replicas_job_ended(struct replicas *r)
@@ -328,6 +331,7 @@ static void wait_for_jobs(struct replicas *r)
     lock_take(&r->job_lock);
     while (r->jobs > 0)
         (void)lock_wait(&r->job_lock, &r->job_cond, -1);
+    r->is_stopped = true;
     lock_release(&r->job_lock);
 }
 
@@ -356,10 +360,8 @@ static void on_checkpoint_timer(struct loop_timer *t)
     struct replicas *r = CONTAINER_OF(t, struct replicas, checkpoint_timer);
 
     if (atomic_load(&r->has_orders) && atomic_exchange(&r->hw_is_dirty, false) &&
-        !atomic_exchange(&r->checkpoint_is_queued, true)) {
-        replicas_job_begins(r);
+        !atomic_exchange(&r->checkpoint_is_queued, true) && replicas_job_begins(r))
         pool_submit_always(r->o.pool, &r->checkpoint_job);
-    }
     loop_timer_arm(r->o.loops[0], &r->checkpoint_timer, r->o.hw_checkpoint_interval_ms);
 }
 
@@ -435,12 +437,14 @@ static void dir_failed_run(struct pool_job *j)
 void replicas_dir_failed(void *arg, const char *dir)
 {
     struct replicas *r = arg;
-    struct dir_failure *f = xcalloc(1, sizeof *f);
+    struct dir_failure *f;
 
+    if (!replicas_job_begins(r))
+        return; /* nothing is served any more */
+    f = xcalloc(1, sizeof *f);
     f->job.run = dir_failed_run;
     f->replicas = r;
     f->dir = xstrdup(dir);
-    replicas_job_begins(r);
     pool_submit_always(r->o.pool, &f->job);
 }
 

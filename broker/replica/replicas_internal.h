@@ -46,7 +46,8 @@ struct replicas {
 
     struct lock job_lock;
     pthread_cond_t job_cond;
-    int64_t jobs; /* guarded by job_lock: of ours on the pool */
+    int64_t jobs;    /* guarded by job_lock: of ours on the pool */
+    bool is_stopped; /* guarded by job_lock: no more of them */
 
     struct loop_timer lag_timer, checkpoint_timer; /* owner: the first loop */
     size_t lag_shard;                              /* owner: the first loop */

@@ -11,6 +11,7 @@
 #include "controller/controller.h"
 
 #include <check.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -199,7 +200,6 @@ static void setup(void)
 {
     ctl.id = -1;
     ctl.requests = 0;
-    slog_min_level = SLOG_ERROR;
     log_config_defaults(&config);
     config.min_insync_replicas = 1;
     topic_id = uuid_random();
@@ -297,14 +297,14 @@ static int16_t produce_to(struct partition *p, int count, int16_t acks,
     struct buf out = {0};
     struct partition_append a = {
         .acks = acks, .produce_version = 9, .origin = LOG_FROM_CLIENT, .now_ms = T0};
-    static int32_t serial;
+    static _Atomic int32_t serial;
     char value[32];
     int16_t rc;
 
     batch_options_init(&o);
     batch_builder_init(&b, &o);
     for (int i = 0; i < count; i++) {
-        int n = snprintf(value, sizeof value, "value-%d", (int)serial++);
+        int n = snprintf(value, sizeof value, "value-%d", (int)atomic_fetch_add(&serial, 1));
         batch_builder_add(&b, T0 + i, BYTES_NULL, (struct bytes){(uint8_t *)value, n}, NULL, 0);
     }
     ck_assert_int_eq(batch_builder_finish(&b, &out), ERR_OK);
@@ -639,6 +639,20 @@ static void await_ready(int n)
     pthread_mutex_unlock(&ctl.mutex);
 }
 
+/* The end of a fetch context happens on its loop. */
+struct context {
+    struct watch_list *list;
+    struct partition_watch *watches[2];
+};
+static void context_end(void *arg)
+{
+    struct context *c = arg;
+    for (int i = 0; i < 2 && c->watches[i] != NULL; i++)
+        partition_watch_remove(c->watches[i]);
+    ck_assert(watch_list_is_empty(c->list));
+    watch_list_free(&c->list);
+}
+
 START_TEST(watches_hear_of_what_they_wait_for_once)
 {
     struct watch_list *leo = watch_list_new(brokers[0].loops[0], on_ready, NULL);
@@ -667,12 +681,8 @@ START_TEST(watches_hear_of_what_they_wait_for_once)
     await_ready(3);
     lead(0, 2, 1); /* a change of leader concerns both */
     await_ready(4);
-    partition_watch_remove(&follower);
-    partition_watch_remove(&consumer);
-    ck_assert(watch_list_is_empty(leo));
-    ck_assert(watch_list_is_empty(hw));
-    watch_list_free(&leo);
-    watch_list_free(&hw);
+    loop_call(leo->loop, context_end, &(struct context){leo, {&follower}});
+    loop_call(hw->loop, context_end, &(struct context){hw, {&consumer}});
     partition_unref(&p);
 }
 END_TEST
@@ -930,7 +940,6 @@ START_TEST(a_failed_write_is_never_acknowledged)
     ck_assert(wait_start(0, &x, &res, -1));
     setenv("KAFUKA_FAULT", "log.append.write=eio", 1);
     fault_init();
-    slog_min_level = SLOG_ERROR + 1;
     ck_assert_int_eq(produce_to(p, 5, -1, &res), KE_KAFKA_STORAGE_ERROR);
     unsetenv("KAFUKA_FAULT");
     fault_init();
@@ -987,9 +996,7 @@ static void *restless_thread(void *arg)
         replicas_topic_config_changed(brokers[0].replicas, TOPIC, &config);
         usleep(500);
         (void)watch_list_take(l);
-        partition_watch_remove(&w[0]);
-        partition_watch_remove(&w[1]);
-        watch_list_free(&l);
+        loop_call(l->loop, context_end, &(struct context){l, {&w[0], &w[1]}});
         partition_unref(&p);
     }
     return NULL;
@@ -1026,10 +1033,13 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("replica_partition");
+    int quiet = open("/dev/null", O_WRONLY | O_CLOEXEC);
     TCase *t = tcase_create("partition");
     SRunner *sr;
     int failed;
 
+    if (getenv("VERBOSE") == NULL)
+        slog_set_fd(quiet);
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, unknown_partitions_are_not_found);
