@@ -133,6 +133,9 @@ static void part_look(struct fetch *f, struct fetch_part *p)
     part_read(f, h, partition, f->bytes == 0 ? i64_max(limit, 1) : i64_max(limit, 0));
     partition_unref(&partition);
     f->bytes += h->res.range.length;
+    /* DeleteRecords waits for the followers' starts: they hear of the leader's at once */
+    f->must_answer |= f->replica_id >= 0 && p->sent_start >= 0 && h->res.error == KE_NONE &&
+                      h->res.log_start_offset > p->sent_start;
     f->must_answer |= h->res.error != KE_NONE || h->res.diverging_epoch >= 0 ||
                       h->res.preferred_replica >= 0 || h->res.is_older_segment;
     if (h->res.error != KE_NONE)

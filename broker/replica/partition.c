@@ -1017,6 +1017,7 @@ static int16_t delete_records_locked(struct partition *p, int64_t offset, struct
                           &(struct repl_event){.kind = REPL_EV_START_MOVED,
                                                .start_moved = {log_start_offset(p->log)}},
                           w);
+    partition_wake_locked(p, WATCH_LEO, w); /* the followers have to follow, and say so */
     return KE_NONE;
 }
 
