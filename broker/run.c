@@ -200,7 +200,8 @@ static void dir_failed(void *arg, const char *dir)
 {
     struct run *r = arg;
 
-    if (r->broker.replicas != NULL)
+    /* while stopping nothing is acknowledged any more, and the threads to tell it on may be gone */
+    if (r->broker.replicas != NULL && !atomic_load(&r->broker.is_stopping))
         replicas_dir_failed(r->broker.replicas, dir);
 }
 
@@ -542,13 +543,13 @@ static void take_down(struct run *r)
     stop_threads(r);
     if (b->api != NULL)
         api_stop(b);
-    if (b->replicas != NULL)
-        replicas_free(&b->replicas);
     server_free(&r->server);
     if (b->logs != NULL && log_manager_close(&b->logs, atomic_load(&b->epoch)) != ERR_OK)
         SLOG(ERROR, "broker",
              "the logs could not be closed in order: they will be checked at the "
              "next start");
+    if (b->replicas != NULL)
+        replicas_free(&b->replicas); /* not before: the logs' thread locks partitions until then */
     registration_stop(&r->registration);
     topic_configs_free(&r->topics);
     mem_free(b->loops);

@@ -825,6 +825,46 @@ START_TEST(a_follower_that_joins_late_asks_for_the_isr)
 }
 END_TEST
 
+START_TEST(an_idle_follower_is_looked_at_again_when_it_may_join_or_the_start_has_moved)
+{
+    static const int32_t one[] = {1};
+    struct watch_list *leo = watch_list_new(brokers[0].loops[0], on_ready, NULL);
+    struct partition_watch follower = {.list = leo, .kind = WATCH_LEO};
+    struct partition *p;
+    int64_t low;
+
+    ctl.id = 1;
+    ck_assert_int_eq(lead_with(0, 0, 1, 0, one, 1), KE_NONE);
+    lead(1, 1, 0);
+    ck_assert_int_eq(produce(0, 5, 1), KE_NONE);
+    repl_live_set(&brokers[0].replicas->live, 2, false);
+    catch_up(1, 0); /* its broker is not known to be alive yet */
+    p = find(0);
+    partition_watch_add(p, &follower);
+    replicas_tick_all(brokers[0].replicas);
+    ck_assert_ptr_eq(watch_list_take(leo), &follower);
+    repl_live_set(&brokers[0].replicas->live, 2, true);
+    (void)fetch_once(1, 0);
+    await_request(1);
+    ck_assert(watch_list_is_empty(leo));
+    answer(KE_NONE, KE_INELIGIBLE_REPLICA);
+    while (watch_list_is_empty(leo))
+        usleep(1000);
+    ck_assert_ptr_eq(watch_list_take(leo), &follower);
+    (void)fetch_once(1, 0);
+    await_request(2);
+    answer(KE_NONE, KE_NONE);
+    while (info_of(0).isr_count != 2)
+        usleep(1000);
+    ck_assert(watch_list_is_empty(leo)); /* all are in */
+    ck_assert_int_eq(partition_delete_records(p, 3, &low), KE_NONE);
+    ck_assert_ptr_eq(watch_list_take(leo), &follower);
+    partition_watch_remove(&follower);
+    watch_list_free(&leo);
+    partition_unref(&p);
+}
+END_TEST
+
 START_TEST(a_follower_that_stays_away_is_dropped_and_hw_goes_on)
 {
     ctl.id = 1;
@@ -1056,6 +1096,7 @@ int main(void)
     tcase_add_test(t, epoch_ends_tell_where_a_leader_began);
     tcase_add_test(t, deleted_records_go_on_the_follower_too);
     tcase_add_test(t, a_follower_that_joins_late_asks_for_the_isr);
+    tcase_add_test(t, an_idle_follower_is_looked_at_again_when_it_may_join_or_the_start_has_moved);
     tcase_add_test(t, a_follower_that_stays_away_is_dropped_and_hw_goes_on);
     tcase_add_test(t, orders_are_judged_by_their_epochs);
     tcase_add_test(t, many_partitions_in_one_order_some_of_them_twice);
