@@ -14,7 +14,7 @@
 #include "common/protocol/messages.h"
 #include "controller/controller.h"
 
-enum { KEY = 7, VERSION = 3, LOOK_MS = 1000, ALONE_LOOK_MS = 100 };
+enum { KEY = 7, VERSION = 3, LOOK_MS = 1000, LOOK_AGAIN_MS = 100 };
 
 struct attempt {
     struct broker *broker;
@@ -186,22 +186,29 @@ static bool is_alone(struct broker *b)
     return alone;
 }
 
-/* The pause before the next attempt. False: there will be none, as nobody is left to take over or a
- * second signal came. */
-static bool pause_before_retry(struct broker *b)
+/* The pause before the next attempt; a new controller, asked nothing yet, ends it. False: there
+ * will be none, as nobody is left to take over or a second signal came. */
+static bool pause_before_retry(struct broker *b, int32_t asked_controller)
 {
     int64_t left_ms = b->config->controlled_shutdown_retry_backoff_ms;
 
-    for (; left_ms > 0 && !run_is_hurried() && !is_alone(b); left_ms -= ALONE_LOOK_MS)
-        run_wait(i64_min(left_ms, ALONE_LOOK_MS));
+    for (; left_ms > 0 && !run_is_hurried() && !is_alone(b); left_ms -= LOOK_AGAIN_MS) {
+        int32_t now = controller_id(b->controller);
+        if (now >= 0 && now != asked_controller)
+            break;
+        run_wait(i64_min(left_ms, LOOK_AGAIN_MS));
+    }
     return !run_is_hurried() && !is_alone(b);
 }
 
 void shutdown_controlled(struct broker *b, struct tls_context *tls)
 {
+    int32_t asked = -1;
+
     for (int32_t i = 0; i <= b->config->controlled_shutdown_max_retries; i++) {
-        if (i > 0 && !pause_before_retry(b))
+        if (i > 0 && !pause_before_retry(b, asked))
             break;
+        asked = controller_id(b->controller);
         if (try_once(b, tls)) {
             SLOG(INFO, "broker", "no partition is led by this broker any more");
             return;
