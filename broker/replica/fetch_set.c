@@ -167,6 +167,7 @@ struct fetch_entry *fetch_set_add(struct fetch_set *s, struct str topic, struct 
     }
     if (e != NULL) {
         move(s, e, FETCH_WANTED);
+        e->listed_seq = s->seq + 1; /* answers to what was asked before are not about it */
         return e;
     }
     if (s->entry_count >= s->bucket_count)
@@ -176,6 +177,7 @@ struct fetch_entry *fetch_set_add(struct fetch_set *s, struct str topic, struct 
     e->topic_id = topic_id;
     e->index = index;
     e->state = FETCH_WANTED;
+    e->listed_seq = s->seq + 1;
     TAILQ_INSERT_TAIL(&s->lists[FETCH_WANTED], e, link);
     s->counts[FETCH_WANTED]++;
     s->entry_count++;
@@ -385,6 +387,12 @@ bool fetch_entry_fits(const struct fetch_entry *e, uint32_t seq)
 {
     /* request numbers may wrap */
     return e->state == FETCH_LISTED && (int32_t)(seq - e->listed_seq) >= 0;
+}
+
+bool fetch_entry_offsets_fit(const struct fetch_entry *e, uint32_t seq)
+{
+    return (e->state == FETCH_WANTED || e->state == FETCH_LISTED) &&
+           (int32_t)(seq - e->listed_seq) >= 0;
 }
 
 void fetch_set_disconnected(struct fetch_set *s)

@@ -33,7 +33,7 @@ struct fetch_entry {
     int64_t offset, start_offset;
     enum fetch_state state;
     bool in_session;     /* the leader would answer for it */
-    uint32_t listed_seq; /* request that named it last */
+    uint32_t listed_seq; /* request that named it last, or the next one after it was added */
     int64_t delay_until_ms;
     int32_t delay_ms;              /* of the last delay; doubles */
     TAILQ_ENTRY(fetch_entry) link; /* the list of its state */
@@ -87,6 +87,10 @@ bool fetch_set_answer(struct fetch_set *s, uint32_t seq, bool was_full, int16_t 
                       int32_t session_id);
 /* Does an answer to seq speak of e's present position? */
 bool fetch_entry_fits(const struct fetch_entry *e, uint32_t seq);
+/* If not: are at least the leader's HW and start in it good? They are when e has moved on by
+ * records of this leader epoch. Not when it was added anew: before its position is confirmed in the
+ * new epoch its records may not be the leader's, and HW must not expose them (KAFKA-14704). */
+bool fetch_entry_offsets_fit(const struct fetch_entry *e, uint32_t seq);
 /* The connection is gone: everything has to be named again, in a new session. */
 void fetch_set_disconnected(struct fetch_set *s);
 

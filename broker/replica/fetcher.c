@@ -396,10 +396,8 @@ static void append_answer(struct fetcher *f, struct fetch_entry *e,
 static void use_offsets_only(struct fetch_entry *e, uint32_t seq,
                              const struct kp_FetchResponse_PartitionData *d)
 {
-    bool is_same_epoch = (int32_t)(seq - e->listed_seq) >= 0;
-
-    if (is_same_epoch && d->error_code == KE_NONE && d->diverging_epoch.end_offset < 0 &&
-        (e->state == FETCH_WANTED || e->state == FETCH_LISTED))
+    if (fetch_entry_offsets_fit(e, seq) && d->error_code == KE_NONE &&
+        d->diverging_epoch.end_offset < 0 && d->diverging_epoch.epoch < 0)
         partition_note_leader_offsets(e->partition, e->leader_epoch, d->high_watermark,
                                       d->log_start_offset);
 }

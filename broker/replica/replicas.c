@@ -341,8 +341,10 @@ static void checkpoint(struct replicas *r)
 {
     enum err rc = log_manager_checkpoint_hw(r->o.logs);
 
-    if (rc != ERR_OK)
-        SLOG(ERROR, "replica", "the checkpoint of high watermarks failed", KV_ERR(rc));
+    if (rc == ERR_OK)
+        return;
+    replicas_note_hw(r); /* once more with the next */
+    SLOG(ERROR, "replica", "the checkpoint of high watermarks failed", KV_ERR(rc));
 }
 
 static void checkpoint_run(struct pool_job *j)

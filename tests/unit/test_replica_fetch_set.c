@@ -287,6 +287,26 @@ START_TEST(an_answer_fits_only_the_position_that_the_leader_knew)
 }
 END_TEST
 
+START_TEST(an_answer_from_before_it_was_added_anew_tells_nothing_of_it)
+{
+    struct fetch_entry *e = add("a", 0, 10);
+    uint32_t older;
+
+    establish();
+    older = seq;
+    fetch_set_move(&set, e, FETCH_WANTED); /* moved on by records */
+    ck_assert(!fetch_entry_fits(e, older));
+    ck_assert(fetch_entry_offsets_fit(e, older));
+    e->partition = NULL;
+    fetch_set_remove(&set, e); /* another leader, then this one again */
+    e = add("a", 0, 20);
+    ck_assert(!fetch_entry_offsets_fit(e, older));
+    SENT("a:0", "");
+    ck_assert(!fetch_entry_offsets_fit(e, older));
+    ck_assert(fetch_entry_offsets_fit(e, seq));
+}
+END_TEST
+
 START_TEST(request_numbers_may_wrap)
 {
     struct fetch_entry *e = add("a", 0, 0);
@@ -357,6 +377,7 @@ int main(void)
     tcase_add_test(t, session_errors_start_over);
     tcase_add_test(t, after_a_lost_connection_everything_is_named);
     tcase_add_test(t, an_answer_fits_only_the_position_that_the_leader_knew);
+    tcase_add_test(t, an_answer_from_before_it_was_added_anew_tells_nothing_of_it);
     tcase_add_test(t, request_numbers_may_wrap);
     tcase_add_test(t, the_session_epoch_wraps_to_one);
     tcase_add_test(t, many_are_found_by_name_and_by_id);
