@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What clients that nobody here wrote see: kcat, confluent-kafka (librdkafka) and kafka-python against three brokers."""
+import time
+
 import confluent_kafka
 import kafka
 import pytest
@@ -14,14 +16,12 @@ def read_all_confluent(cluster, topic, partitions, expected):
     c.assign([confluent_kafka.TopicPartition(topic, p, 0) for p in range(partitions)])
     got = []
     try:
-        def step():
-            m = c.poll(0.5)
-            if m is not None:
+        deadline = time.monotonic() + 60
+        while len(got) < expected:
+            assert time.monotonic() < deadline, f"{len(got)} of {expected} records of {topic} in a minute"
+            for m in c.consume(1000, timeout=0.5):
                 assert m.error() is None, m.error()
                 got.append(m.value())
-            return len(got) >= expected
-
-        wait_until(step, 60, f"{expected} records of {topic}")
     finally:
         c.close()
     return got
