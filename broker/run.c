@@ -23,8 +23,10 @@
 #include "broker/shutdown.h"
 #include "broker/topic_configs.h"
 #include "common/base/clock.h"
+#include "common/base/lock.h"
 #include "common/base/pool.h"
 #include "common/base/slog.h"
+#include "common/zk/zkadmin.h"
 #include "controller/controller.h"
 
 #include <errno.h>
@@ -33,7 +35,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { CONFIGS_KEPT_MAX = 1000 };
+enum { CONFIGS_KEPT_MAX = 1000, FRESH_TOPICS_MAX = 32, FRESH_READS_MAX = 4 };
 
 struct run {
     struct broker broker;
@@ -44,6 +46,11 @@ struct run {
     struct server *server;
     struct registration *registration;
     struct topic_configs *topics;
+    _Atomic int64_t topic_changes; /* config notifications of topics so far */
+    struct lock fresh_mtx;
+    struct uuid
+        fresh[FRESH_TOPICS_MAX]; /* guarded by fresh_mtx: topics whose config was just read */
+    int fresh_next;
     struct config_changes *changes;
     struct http *http;
     struct metadata_wait ready_wait; /* owner: first loop */
@@ -83,6 +90,61 @@ static void topic_config(void *arg, struct str topic, struct log_config *out)
 {
     struct run *r = arg;
 
+    topic_configs_get(r->topics, topic, out);
+}
+
+/* A new topic's config is written without a notification, so it is read when its first log is made
+ * here. Many partitions of one topic are made at once: one read serves them. */
+static bool is_fresh(struct run *r, struct uuid topic_id, bool note)
+{
+    bool found = false;
+
+    if (uuid_is_zero(topic_id))
+        return false;
+    lock_take(&r->fresh_mtx);
+    for (int i = 0; i < FRESH_TOPICS_MAX && !found; i++)
+        found = uuid_eq(r->fresh[i], topic_id);
+    if (note && !found) {
+        r->fresh[r->fresh_next] = topic_id;
+        r->fresh_next = (r->fresh_next + 1) % FRESH_TOPICS_MAX;
+    }
+    lock_release(&r->fresh_mtx);
+    return found;
+}
+
+static int16_t read_topic_config(struct run *r, struct str topic)
+{
+    char *name = str_dup(topic);
+    struct errtext why = {""};
+    struct log_config made;
+    int16_t rc = KE_NONE;
+    int64_t changes;
+    int reads = 0;
+
+    do { /* what a notification brings meanwhile is newer than what was read: read again */
+        struct arena a = {0};
+        struct zkdoc_config config = {0};
+        changes = atomic_load(&r->topic_changes);
+        rc = zkadmin_read_entity_config(r->broker.coord, "topics", name, &a, &config, &why);
+        if (rc == KE_NONE)
+            topic_configs_set(r->topics, topic, &config, &made);
+        arena_fini(&a);
+    } while (rc == KE_NONE && changes != atomic_load(&r->topic_changes) &&
+             ++reads < FRESH_READS_MAX);
+    if (rc != KE_NONE)
+        SLOG(WARN, "broker", "the config of a new topic cannot be read, the last known one holds",
+             KV_STR("topic", topic), KV_KERR(rc), KV_S("why", why.text));
+    mem_free(name);
+    return rc;
+}
+
+static void topic_config_of_new_log(void *arg, struct str topic, struct uuid topic_id,
+                                    struct log_config *out)
+{
+    struct run *r = arg;
+
+    if (!is_fresh(r, topic_id, false) && read_topic_config(r, topic) == KE_NONE)
+        (void)is_fresh(r, topic_id, true);
     topic_configs_get(r->topics, topic, out);
 }
 
@@ -150,6 +212,7 @@ static void on_config_changed(void *arg, const char *type, const char *name,
 
     METRIC_ADD(config_changes, 1);
     if (strcmp(type, "topics") == 0) {
+        atomic_fetch_add(&r->topic_changes, 1);
         topic_configs_set(r->topics, str_of(name), config, &made);
         replicas_topic_config_changed(r->broker.replicas, str_of(name), &made);
         SLOG(INFO, "broker", "topic config changed", KV_S("topic", name),
@@ -171,6 +234,7 @@ static enum err load_configs(struct run *r, struct errtext *why)
         return rc;
     if (r->cluster_props.count + r->own_props.count > 0)
         switch_config(r);
+    lock_init(&r->fresh_mtx, LOCK_LEAF);
     r->topics = topic_configs_new(r->broker.config);
     return config_changes_load(r->broker.coord, "topics", on_config_at_start, r, why);
 }
@@ -374,7 +438,7 @@ static void make_replicas(struct run *r)
                                     ? c->replica_socket_receive_buffer_bytes
                                     : -1, /* else the kernel tunes it */
         .broker_epoch = &b->epoch,
-        .topic_config = topic_config,
+        .topic_config = topic_config_of_new_log,
         .no_dir_left = no_dir_left,
         .arg = r,
     };

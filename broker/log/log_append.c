@@ -156,6 +156,8 @@ static enum err write_batches(struct log *l, uint8_t *p, size_t len)
         rc = fsx_pwritev_all(fd, &v, 1, s->size);
         segment_fd_done(s);
     }
+    if (rc == ERR_OK)
+        rc = fault_point("log.append.after_write");
     if (rc != ERR_OK)
         log_dir_fail(l->dir, "append to a segment", rc);
     return rc;

@@ -119,7 +119,8 @@ static enum err create_log(struct replicas *r, struct partition *p, const struct
     enum err rc;
 
     log_config_defaults(&config);
-    r->o.topic_config(r->o.arg, o->topic, &config);
+    if (log_manager_find(r->o.logs, o->topic, o->partition) == NULL)
+        r->o.topic_config(r->o.arg, o->topic, o->topic_id, &config);
     rc = log_manager_get_or_create(r->o.logs, o->topic, o->partition, o->topic_id, &config,
                                    o->is_new, p, log_out, &why);
     if (rc != ERR_OK)

@@ -35,8 +35,9 @@ struct replicas_options {
     int64_t fetch_backoff_ms, socket_timeout_ms;
     int32_t receive_buffer_bytes;
     const _Atomic int64_t *broker_epoch; /* of struct broker */
-    /* Effective config of a topic; any thread. */
-    void (*topic_config)(void *arg, struct str topic, struct log_config *out);
+    /* Effective config of a topic for a log that is about to be made; on an io thread, may block.
+     */
+    void (*topic_config)(void *arg, struct str topic, struct uuid topic_id, struct log_config *out);
     /* A partition began or ceased to lead; on an io thread, no lock held. For the group and
      * transaction coordinators. May be NULL. */
     void (*role_changed)(void *arg, struct str topic, int32_t partition, bool is_leader,

@@ -134,10 +134,10 @@ def test_zookeeper_goes_away_and_comes_back(make_cluster):
     assert set(load.acked) <= everything(c, "t")
 
 
-@pytest.mark.parametrize("fault", ["log.append.after_write", "fsx.replace.before_sync"])
+@pytest.mark.parametrize("fault", ["log.append.after_write", "log.roll.create", "log.snapshot.write", "fsx.replace.before_sync"])
 def test_a_broker_killed_at_a_named_point_recovers(make_cluster, fault):
     c = make_cluster(count=3)
-    c.create_topic("t", partitions=3, factor=3)
+    c.create_topic("t", partitions=3, factor=3, segment_bytes=65536)
     victim = c.brokers[2]
     assert victim.stop() == 0
     victim.env["KAFUKA_FAULT"] = f"{fault}=kill:5"

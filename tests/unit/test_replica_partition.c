@@ -132,6 +132,12 @@ static void topic_config(void *arg, struct str topic, struct log_config *out)
     *out = config;
 }
 
+static void new_log_config(void *arg, struct str topic, struct uuid topic_id,
+                           struct log_config *out)
+{
+    *out = config;
+}
+
 static void dir_failed(void *arg, const char *dir)
 {
     struct broker_here *b = arg;
@@ -165,7 +171,7 @@ static void broker_start(int i)
                                  .fetch_wait_max_ms = 500,
                                  .fetch_backoff_ms = 1000,
                                  .socket_timeout_ms = 30000,
-                                 .topic_config = topic_config,
+                                 .topic_config = new_log_config,
                                  .controller = (struct controller *)(void *)b};
     b->dirs[0] = b->dir;
     ck_assert_int_eq(loop_start("loop-0", &b->loops[0]), ERR_OK);
