@@ -245,7 +245,8 @@ static rd_kafka_conf_t *make_conf(const struct consumer *c, const struct props *
     const char *const defaults[][2] = {
         {"client.id", "console-consumer"},
         {"allow.auto.create.topics", "true"},
-        {"fetch.wait.max.ms", "500"},
+        /* short: a partition that is found while a fetch waits joins the next one */
+        {"fetch.wait.max.ms", "100"},
         {"fetch.error.backoff.ms", "50"},
         {"queued.min.messages", "50000"},
         {"auto.offset.reset", opts_has(c->o, "from-beginning") ? "earliest" : "latest"},

@@ -142,22 +142,34 @@ static void *unconst(const void *p)
 /* Gives one record to librdkafka, waiting while its queue is full. */
 static rd_kafka_resp_err_t enqueue(struct producer *p, const struct line_record *r)
 {
-    const void *key = r->key.len < 0 ? NULL : r->key.p;
+    void *key = r->key.len < 0 ? NULL : unconst(r->key.p);
     void *value = r->value.len < 0 ? NULL : unconst(r->value.p);
     size_t key_len = r->key.len < 0 ? 0 : (size_t)r->key.len;
     size_t value_len = r->value.len < 0 ? 0 : (size_t)r->value.len;
     void *line = (void *)(intptr_t)p->lines;
 
     for (;;) {
+        rd_kafka_vu_t args[] = {
+            {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = p->topic},
+            {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+            {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {key, key_len}},
+            {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {value, value_len}},
+            {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = line},
+            {.vtype = RD_KAFKA_VTYPE_HEADERS},
+        };
         rd_kafka_headers_t *headers;
-        rd_kafka_resp_err_t e;
+        rd_kafka_resp_err_t e = RD_KAFKA_RESP_ERR_NO_ERROR;
+        rd_kafka_error_t *error;
 
         if (add_headers(r, &headers) != ERR_OK)
             return RD_KAFKA_RESP_ERR__INVALID_ARG;
-        e = rd_kafka_producev(p->rk, RD_KAFKA_V_RKT(p->topic),
-                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                              RD_KAFKA_V_KEY(key, key_len), RD_KAFKA_V_VALUE(value, value_len),
-                              RD_KAFKA_V_OPAQUE(line), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
+        args[ARRAY_LEN(args) - 1].u.headers = headers;
+        /* without headers their argument is left out */
+        error = rd_kafka_produceva(p->rk, args, ARRAY_LEN(args) - (headers == NULL));
+        if (error != NULL) {
+            e = rd_kafka_error_code(error);
+            rd_kafka_error_destroy(error);
+        }
         if (e != RD_KAFKA_RESP_ERR_NO_ERROR && headers != NULL)
             rd_kafka_headers_destroy(headers);
         if (e != RD_KAFKA_RESP_ERR__QUEUE_FULL)

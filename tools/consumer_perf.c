@@ -230,13 +230,10 @@ static rd_kafka_conf_t *make_conf(const struct perf *p, const struct props *prop
                                   const char *bootstrap, struct errtext *why)
 {
     static const char *const defaults[][2] = {
-        {"client.id", "perf-consumer-client"},
-        {"allow.auto.create.topics", "true"},
-        {"queued.min.messages", "1000000"},
-        {"queued.max.messages.kbytes", "131072"},
-        {"fetch.error.backoff.ms", "50"},
-        {"isolation.level", "read_uncommitted"},
-        {"log_level", "0"},
+        {"client.id", "perf-consumer-client"},   {"allow.auto.create.topics", "true"},
+        {"queued.min.messages", "1000000"},      {"queued.max.messages.kbytes", "131072"},
+        {"fetch.error.backoff.ms", "50"},        {"fetch.wait.max.ms", "100"},
+        {"isolation.level", "read_uncommitted"}, {"log_level", "0"},
     };
     static const char *const as[][2] = {{"fetch-size", "max.partition.fetch.bytes"},
                                         {"socket-buffer-size", "socket.receive.buffer.bytes"}};

@@ -9,6 +9,7 @@
 #include "tools/opt.h"
 #include "tools/tool.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,8 +37,7 @@ static const struct tool {
     {"get-offsets", cmd_get_offsets, "first, last or timed offsets of partitions",
      "GetOffsetShell"},
     {"healthcheck", cmd_healthcheck, "does a broker answer and belong to a cluster?", NULL},
-    {"log-dirs", cmd_log_dirs, "what lies in the log directories of the brokers",
-     "LogDirsCommand"},
+    {"log-dirs", cmd_log_dirs, "what lies in the log directories of the brokers", "LogDirsCommand"},
     {"producer-perf-test", cmd_producer_perf_test, "measures producing", "ProducerPerformance"},
     {"topics", cmd_topics, "creates, lists, describes, alters and deletes topics", "TopicCommand"},
 };
@@ -147,9 +147,10 @@ int main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN);
     slog_min_level = SLOG_ERROR;
     rc = run(argc, argv);
-    if (fflush(stdout) != 0 && rc == 0) {
-        fprintf(stderr, "kafuka: the output could not be written\n");
-        rc = 1;
-    }
-    return rc;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return rc;
+    /* `kafuka-topics --list | head` is no mistake: its reader has what it wanted */
+    if (errno != EPIPE)
+        fprintf(stderr, "kafuka: the output could not be written: %s\n", strerror(errno));
+    return 1;
 }

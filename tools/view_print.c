@@ -88,14 +88,13 @@ static void print_topic(const struct view_topic *t, int width, struct buf *out)
 /* Sick topics first and always; well ones as far as there is room. */
 static void print_topics(const struct view *v, bool all, struct buf *out)
 {
-    int32_t shown = 0, sick = 0;
+    int32_t shown = 0;
     int width = NAME_WIDTH_MIN;
 
     for (int32_t i = 0; i < v->topic_count; i++) {
         int len = (int)strlen(v->topics[i].info.name);
 
         width = i32_max(width, i32_min(len, NAME_WIDTH_MAX));
-        sick += !is_topic_well(&v->topics[i]);
     }
     buf_printf(out,
                "\nTOPICS  %d topic%s, %d partition%s, %d replica%s: %d offline, %d below "
