@@ -4,6 +4,7 @@
 
 #include "common/base/lock.h"
 
+#define HASH_FUNCTION HASH_FNV /* the default one makes clang warn of fall-through */
 #include <uthash.h>
 
 struct entry {
