@@ -215,6 +215,7 @@ static void on_config_changed(void *arg, const char *type, const char *name,
         atomic_fetch_add(&r->topic_changes, 1);
         topic_configs_set(r->topics, str_of(name), config, &made);
         replicas_topic_config_changed(r->broker.replicas, str_of(name), &made);
+        controller_topic_config_changed(r->broker.controller, name);
         SLOG(INFO, "broker", "topic config changed", KV_S("topic", name),
              KV_I("overrides", config->count));
     } else if (strcmp(type, "brokers") == 0 && is_own_config(r, name, &props)) {

@@ -513,6 +513,33 @@ void controller_connection_lost(struct controller *c, int32_t broker_id)
     note_post(c, on_connection_lost, broker_id);
 }
 
+struct topic_note {
+    struct mail mail;
+    struct controller *c;
+    char topic[];
+};
+
+static void on_topic_config_note(struct mail *m)
+{
+    struct topic_note *n = CONTAINER_OF(m, struct topic_note, mail);
+
+    CHECK_OBJ(n->c, CTL_MAGIC);
+    if (n->c->role == CTL_ACTIVE)
+        ctl_read_topic_config(n->c, n->topic);
+    mem_free(n);
+}
+
+void controller_topic_config_changed(struct controller *c, const char *topic)
+{
+    size_t len = strlen(topic) + 1;
+    struct topic_note *n = xcalloc(1, sizeof *n + len);
+
+    n->c = c;
+    n->mail.deliver = on_topic_config_note;
+    memcpy(n->topic, topic, len);
+    loop_post(c->loop, &n->mail);
+}
+
 int32_t controller_id(const struct controller *c)
 {
     return atomic_load(&c->known_id);

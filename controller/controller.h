@@ -35,6 +35,9 @@ void controller_broker_registered(struct controller *c, int64_t broker_epoch);
 void controller_session_expired(struct controller *c);
 void controller_connection_lost(struct controller *c,
                                 int32_t broker_id); /* evidence for suspicion; design decision 3 */
+/* Any thread. The topic's config was changed: partitions without a leader may be allowed an unclean
+ * election now. */
+void controller_topic_config_changed(struct controller *c, const char *topic);
 /* -1: none known. Any thread. */
 int32_t controller_id(const struct controller *c);
 bool controller_is_active(const struct controller *c);
