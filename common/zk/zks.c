@@ -16,7 +16,9 @@
 #include "common/zk/zks_internal.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 /* zookeeper_close drops events that its threads have not delivered yet, without freeing them. */
@@ -24,6 +26,16 @@ const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
     return "leak:libzookeeper_mt.so\n";
+}
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+/* The library formats addresses for its log lines into one static buffer, from all its threads.
+ * Nobody else here uses sprintf. */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "race_top:vsprintf\n";
 }
 #endif
 
@@ -80,6 +92,20 @@ static void disconnected_locked(struct zks_handle *h)
     h->is_connected = false;
 }
 
+/* Not zoo_get_current_server: its buffer is shared by all handles of the process. */
+static void server_text(zhandle_t *zh, char *out, size_t size)
+{
+    struct sockaddr_storage a;
+    socklen_t len = sizeof a;
+    char host[64], port[8];
+
+    (void)snprintf(out, size, "unknown");
+    if (zookeeper_get_connected_host(zh, (struct sockaddr *)&a, &len) != NULL &&
+        getnameinfo((struct sockaddr *)&a, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+        (void)snprintf(out, size, "%s:%s", host, port);
+}
+
 static void session_event(struct zks_handle *h, zhandle_t *zh, int state)
 {
     struct coord *c = h->coord;
@@ -95,13 +121,15 @@ static void session_event(struct zks_handle *h, zhandle_t *zh, int state)
         disconnected_locked(h);
     lock_release(&c->lock);
     zks_finish_all(&failed);
-    if (state == ZOO_CONNECTED_STATE)
-        SLOG(INFO, "zk", "session connected", KV_I("handle", h->index),
-             KV_S("server", zoo_get_current_server(zh)));
-    else if (state == ZOO_EXPIRED_SESSION_STATE || state == ZOO_AUTH_FAILED_STATE)
+    if (state == ZOO_CONNECTED_STATE) {
+        char server[80];
+        server_text(zh, server, sizeof server);
+        SLOG(INFO, "zk", "session connected", KV_I("handle", h->index), KV_S("server", server));
+    } else if (state == ZOO_EXPIRED_SESSION_STATE || state == ZOO_AUTH_FAILED_STATE) {
         SLOG(WARN, "zk", "session expired", KV_I("handle", h->index));
-    else
+    } else {
         SLOG(WARN, "zk", "session disconnected", KV_I("handle", h->index));
+    }
 }
 
 static void event_cb(zhandle_t *zh, int type, int state, const char *path, void *context)
@@ -266,6 +294,7 @@ static struct coord *coord_new(const struct coord_options *o, const char *connec
     lock_init(&c->lock, LOCK_COORD);
     lock_cond_init(&c->wake);
     c->connect = xstrdup(connect);
+    c->chroot_len = strlen(connect) - strcspn(connect, "/");
     c->session_timeout_ms = o->session_timeout_ms;
     c->connection_timeout_ms = o->connection_timeout_ms;
     c->waiting_max = o->waiting_max == 0 ? COORD_WAITING_MAX : o->waiting_max;

@@ -14,7 +14,9 @@
 
 enum {
     ZKS_HANDLES_MAX = 64,
-    ZKS_WATCHED_BYTES_MAX = 512 << 10, /* of one handle: all go in one packet after a reconnect */
+    /* of one handle: all go in one packet after a reconnect, and a path with both kinds of watch
+     * counts once when it is taken: so less than half of the server's 1 MiB */
+    ZKS_WATCHED_BYTES_MAX = 480 << 10,
     ZKS_WINDOW_CALLS =
         1000, /* calls with the library at a time: what one lost connection can lose */
     ZKS_WINDOW_BYTES = 8 << 20,
@@ -101,6 +103,7 @@ struct coord {
     pthread_cond_t wake; /* the service thread, and coord_open */
     pthread_t service;
     char *connect; /* with chroot */
+    size_t chroot_len;
     int64_t session_timeout_ms, connection_timeout_ms;
     int32_t waiting_max;
     const _Atomic bool *stop; /* may be NULL */

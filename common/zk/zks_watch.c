@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Watched paths. After a reconnect the library sends all watches of a handle in one packet, and a
  * server refuses packets over its jute.maxbuffer (1 MiB), which ends in an endless reconnect loop.
- * So the paths are counted, a handle takes 512 KiB of them, and what is beyond goes to further
+ * So the paths are counted, a handle takes 480 KiB of them, and what is beyond goes to further
  * handles. The count is never too low while watches are armed or being armed: a path is counted
  * when its read is submitted and given back when the read armed nothing, or the watch fired. */
 #include "common/zk/zks_internal.h"
@@ -19,7 +19,7 @@ struct zks_watched {
 
 static size_t kind_bytes(const struct zks_watched *w)
 {
-    return strlen(w->path) + sizeof(int32_t);
+    return w->handle->coord->chroot_len + strlen(w->path) + sizeof(int32_t); /* as it is sent */
 }
 
 static int kind_of(const struct zks_call *call)
@@ -84,7 +84,7 @@ struct zks_handle *zks_watch_begin_locked(struct coord *c, struct zks_call *call
     lock_assert_held(&c->lock);
     if (w == NULL) {
         size_t n = strlen(call->path) + 1;
-        struct zks_handle *h = handle_with_room(c, 2 * (n + sizeof(int32_t)));
+        struct zks_handle *h = handle_with_room(c, c->chroot_len + n + sizeof(int32_t));
         if (h == NULL)
             return NULL;
         w = xcalloc(1, sizeof *w + n);

@@ -23,6 +23,15 @@
 
 static struct zk_server server;
 
+#if defined(__SANITIZE_THREAD__)
+/* the broker that is killed is a fork of the test */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "die_after_fork=0";
+}
+#endif
+
 /* ---- the wall clock can be moved (linked with --wrap) */
 static _Atomic int64_t clock_ahead_ms;
 int64_t __real_clock_wall_ms(void);
@@ -134,11 +143,11 @@ static void leave_a_dead_broker(const struct node *n, int64_t session_timeout_ms
         for (;;)
             pause();
     }
+    close(pipe_fds[1]);
     ck_assert_int_eq(read(pipe_fds[0], &ready, 1), 1);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
     close(pipe_fds[0]);
-    close(pipe_fds[1]);
     if (!with_file)
         session_file_remove(n->dir);
 }

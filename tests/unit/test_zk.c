@@ -580,6 +580,40 @@ START_TEST(more_watches_than_fit_into_one_packet_survive_a_reconnect)
 }
 END_TEST
 
+START_TEST(ten_thousand_reads_outlive_restarts_of_the_server_under_them)
+{
+    enum { READS = 10000, ROUNDS = 4 };
+    static struct client k;
+    struct mailbox *b = &k.mailbox;
+    int writes = 0;
+
+    client_open_at(&k, server.connect, 30000);
+    const char *dir = fresh(&k);
+    for (int round = 0; round < ROUNDS; round++) {
+        int before = k.done;
+        for (int i = 0; i < READS; i++) {
+            struct coord_op set = {
+                .kind = COORD_OP_SET, .path = dir, .data = text("1"), .version = -1};
+            coord_exists(k.coord, dir, i % 2 == 0, b, on_done, &k);
+            if (i % 100 == 0) {
+                coord_multi(k.coord, &set, 1, b, on_done, &k);
+                writes++;
+            }
+        }
+        /* in the middle of them, at a place that differs each time */
+        zk_deliver_until(b, &k.done, before + 1 + round * 1500, "some answers");
+        zk_server_kill(&server);
+        mailbox_deliver(b);
+        zk_server_start(&server);
+    }
+    zk_deliver_until(b, &k.done, ROUNDS * READS + writes, "all answers");
+    ck_assert_int_eq(k.ok + k.unknown, ROUNDS * READS + writes);
+    ck_assert_int_le(k.unknown, ROUNDS * 20); /* of the window only */
+    ck_assert_int_eq(k.expired, 0);
+    client_close(&k);
+}
+END_TEST
+
 START_TEST(closing_answers_every_call_and_then_is_silent)
 {
     static struct client k;
@@ -739,6 +773,10 @@ int main(void)
     tcase_add_test(t, too_many_waiting_calls_are_refused);
     tcase_add_test(t, the_blocking_forms_give_up_after_the_connection_timeout);
     tcase_add_test(t, more_watches_than_fit_into_one_packet_survive_a_reconnect);
+    suite_add_tcase(s, t);
+    t = tcase_create("stress");
+    tcase_add_unchecked_fixture(t, start_server, stop_server);
+    tcase_add_test(t, ten_thousand_reads_outlive_restarts_of_the_server_under_them);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_set_fork_status(r, CK_NOFORK);

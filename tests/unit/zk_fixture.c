@@ -123,6 +123,7 @@ void zk_server_fini(struct zk_server *s)
 {
     zk_server_kill(s);
     ck_assert_int_eq(fsx_remove_tree(s->dir), ERR_OK);
+    memset(s, 0, sizeof *s);
 }
 
 void zk_deliver_until(struct mailbox *b, const int *flag, int want, const char *what)
