@@ -361,9 +361,12 @@ static void on_checkpoint_timer(struct loop_timer *t)
 {
     struct replicas *r = CONTAINER_OF(t, struct replicas, checkpoint_timer);
 
-    if (atomic_load(&r->has_orders) && atomic_exchange(&r->hw_is_dirty, false) &&
-        !atomic_exchange(&r->checkpoint_is_queued, true) && replicas_job_begins(r))
+    /* while one is being written, the mark of what it may have missed stays */
+    if (atomic_load(&r->has_orders) && !atomic_load(&r->checkpoint_is_queued) &&
+        atomic_exchange(&r->hw_is_dirty, false) && replicas_job_begins(r)) {
+        atomic_store(&r->checkpoint_is_queued, true);
         pool_submit_always(r->o.pool, &r->checkpoint_job);
+    }
     loop_timer_arm(r->o.loops[0], &r->checkpoint_timer, r->o.hw_checkpoint_interval_ms);
 }
 
