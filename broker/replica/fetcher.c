@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Follower fetchers. One for each (leader, fetcher id), on one loop, with one connection: a Fetch
  * waits at the leader for news; its answer is appended straight from the frame, one pwritev a
- * partition, and the next Fetch leaves at once. When partitions join meanwhile a second Fetch
- * follows on the same connection, so they do not wait for the first one's long poll.
+ * partition, and the next Fetch leaves at once. Never two at a time: a leader answers the second
+ * only after the first, and then sends again what the first one's answer brought, since it does not
+ * know the new positions yet.
  *
  *     start: FOLLOW -> entry WANTED -> named in a Fetch -> LISTED -> records -> WANTED -> ...
  *     diverging epoch -> PAUSED; the partition truncates on the pool; FOLLOW again
@@ -23,7 +24,7 @@ enum {
     FETCHER_MAGIC = 0x66657463,
     DELAY_FIRST_MS = 10,
     CONNECT_DELAY_FIRST_MS = 10,
-    IN_FLIGHT_MAX = 64, /* two fetches, ListOffsets */
+    IN_FLIGHT_MAX = 64, /* a fetch, ListOffsets */
     LIST_OFFSETS_VERSION = 7,
     TIMESTAMP_LATEST = -1,
     TIMESTAMP_EARLIEST = -2
@@ -497,15 +498,6 @@ static void on_fetch(void *arg, enum err err, struct frame *frame, struct bytes 
 
 /* ---- requests */
 
-static bool may_fetch(const struct fetcher *f)
-{
-    if (f->fetches == 0)
-        return fetch_set_has_work(&f->set);
-    /* the one in flight waits at the leader; partitions that have come since need not */
-    return f->fetches == 1 && f->set.session_epoch > 0 && f->set.session_id != 0 &&
-           f->set.counts[FETCH_WANTED] > 0;
-}
-
 static void fetch_send(struct fetcher *f)
 {
     const struct replicas_options *o = f->home->all->o;
@@ -556,7 +548,7 @@ static void fetcher_work(struct loop_deferred *d)
         return;
     if (f->client == NULL)
         fetcher_connect(f);
-    if (f->client != NULL && may_fetch(f))
+    if (f->client != NULL && f->fetches == 0)
         fetch_send(f);
 }
 
