@@ -30,9 +30,9 @@ def read_all_confluent(cluster, topic, partitions, expected):
 @pytest.mark.parametrize("codec", CODECS)
 def test_kcat_writes_what_every_client_reads(shared_cluster, codec):
     topic = f"codec-{codec}"
-    shared_cluster.create_topic(topic, partitions=3, factor=3, segment_bytes=16384)
+    shared_cluster.create_topic(topic, partitions=3, factor=3, segment_bytes=65536)
     lines = sorted(f"{codec} line {i} {'x' * (i % 97)}".encode() for i in range(5000))
-    kcat("-b", shared_cluster.bootstrap, "-P", "-t", topic, "-z", codec, "-X", "acks=all", stdin=b"\n".join(lines) + b"\n")
+    kcat("-b", shared_cluster.bootstrap, "-P", "-t", topic, "-z", codec, "-X", "acks=all", "-X", "batch.size=16000", stdin=b"\n".join(lines) + b"\n")
     assert sorted(kcat("-b", shared_cluster.bootstrap, "-C", "-t", topic, "-e", "-q").stdout.splitlines()) == lines
     assert sorted(read_all_confluent(shared_cluster, topic, 3, len(lines))) == lines
     consumer = kafka.KafkaConsumer(bootstrap_servers=shared_cluster.bootstrap.split(","), auto_offset_reset="earliest",
