@@ -120,6 +120,7 @@ enum err index_append(struct log_segment *s, const struct index_offset_entry *of
     if (rc != ERR_OK)
         return rc;
     s->index.offset_entries += offset_count;
+    s->is_index_unsynced = true;
     for (int32_t i = 0; i < time_count; i++) {
         be64_store(bytes + i * INDEX_TIME_ENTRY, (uint64_t)times[i].timestamp_ms);
         be32_store(bytes + i * INDEX_TIME_ENTRY + 8, (uint32_t)times[i].relative_offset);
@@ -262,6 +263,27 @@ enum err index_offset_above(struct log_segment *s, int64_t position, int64_t *of
     return close_index(fd, rc);
 }
 
+enum err index_tail_is_sane(struct log_segment *s, bool *sane_out)
+{
+    uint8_t entry[INDEX_OFFSET_ENTRY];
+    struct batch_at b;
+    int32_t count;
+
+    *sane_out = false;
+    enum err rc = read_tail(s, ".index", INDEX_OFFSET_ENTRY, &count, entry);
+    if (rc != ERR_OK || count == 0) {
+        *sane_out = rc == ERR_OK;
+        return rc;
+    }
+    int32_t position = (int32_t)be32_load(entry + 4);
+    if (position <= 0) /* the first batch of a segment never has an entry */
+        return ERR_OK;
+    rc = segment_header_at(s, position, s->size, &b);
+    if (rc == ERR_OK)
+        *sane_out = b.last_offset == s->base_offset + (int32_t)be32_load(entry);
+    return rc == ERR_NOT_FOUND || rc == ERR_CORRUPT ? ERR_OK : rc;
+}
+
 /* ---- cutting */
 static enum err cut_file(const struct log_segment *s, const char *suffix, int64_t bytes)
 {
@@ -322,6 +344,7 @@ enum err index_truncate(struct log_segment *s, int64_t offset)
     if (rc == ERR_OK)
         rc = cut_file(s, ".txnindex", (int64_t)cut.keep * INDEX_TXN_ENTRY);
     s->is_index_known = false;
+    s->is_index_unsynced = true;
     return rc == ERR_OK ? index_load(s) : rc;
 }
 
@@ -339,10 +362,11 @@ enum err index_reset(struct log_segment *s)
         rc = cut_file(s, ".timeindex", 0);
     s->index = (struct segment_index_state){.last_time_ms = -1, .last_time_offset = s->base_offset};
     s->is_index_known = true;
+    s->is_index_unsynced = true;
     return rc;
 }
 
-enum err index_sync(struct log_segment *s)
+enum err index_sync(const struct log_segment *s)
 {
     static const char *const suffixes[] = {".index", ".timeindex", ".txnindex"};
     enum err rc = ERR_OK;
@@ -372,6 +396,7 @@ enum err index_txn_append(struct log_segment *s, const struct index_txn_entry *e
     be64_store(p + 18, (uint64_t)e->last_offset);
     be64_store(p + 26, (uint64_t)e->last_stable_offset);
     segment_path(s, ".txnindex", path);
+    s->is_index_unsynced = true;
     int64_t size = stat(path, &st) == 0 ? st.st_size : 0;
     return append_bytes(s, ".txnindex", p, sizeof p, size - size % INDEX_TXN_ENTRY);
 }

@@ -34,11 +34,14 @@ NODISCARD enum err index_time_floor(struct log_segment *s, int64_t timestamp_ms,
 /* First indexed position at or past position, as an offset; -1: none. The upper bound of a read for
  * aborted transactions. */
 NODISCARD enum err index_offset_above(struct log_segment *s, int64_t position, int64_t *offset_out);
+/* Does the last offset entry tell a batch within s->size, with its last offset? Without entries it
+ * is sane. Zeros that a crash or a preallocation left are not. */
+NODISCARD enum err index_tail_is_sane(struct log_segment *s, bool *sane_out);
 /* Cuts entries for offsets >= offset (txn entries whose marker is there). */
 NODISCARD enum err index_truncate(struct log_segment *s, int64_t offset);
 /* Makes all three empty: before a rebuild. */
 NODISCARD enum err index_reset(struct log_segment *s);
-NODISCARD enum err index_sync(struct log_segment *s);
+NODISCARD enum err index_sync(const struct log_segment *s); /* needs no lock */
 
 struct index_txn_entry {
     int64_t producer_id, first_offset, last_offset, last_stable_offset;

@@ -81,8 +81,7 @@ static void preallocate(struct log *l, int fd)
                    KV_ERRNO());
 }
 
-/* The producers as they are at the roll; the background thread writes the file. */
-static void take_snapshot(struct log *l, int64_t offset)
+void log_take_snapshot(struct log *l, int64_t offset)
 {
     struct pending_snapshot *p = xcalloc(1, sizeof *p);
 
@@ -90,6 +89,7 @@ static void take_snapshot(struct log *l, int64_t offset)
     producer_state_encode(l->producers, &p->bytes);
     STAILQ_INSERT_TAIL(&l->snapshots, p, link);
     l->has_snapshots = true;
+    l->unsnapshot_bytes = 0;
 }
 
 static enum err make_segment(struct log *l, int64_t base_offset, int64_t now_ms)
@@ -131,7 +131,7 @@ enum err log_roll_at(struct log *l, int64_t base_offset, int64_t now_ms)
         return rc;
     }
     if (l->segment_count > 1)
-        take_snapshot(l, base_offset);
+        log_take_snapshot(l, base_offset);
     tail_reset(l);
     log_manager_post(l, LOG_WORK_FLUSH);
     return ERR_OK;
@@ -191,6 +191,7 @@ enum err log_note_batch(struct log *l, const uint8_t *b, size_t len, int64_t now
         s->first_timestamp_ms = timestamp_ms;
     tail_add(l, last_offset, position, now_ms);
     s->size += (int64_t)len;
+    l->unsnapshot_bytes += (int64_t)len;
     l->end_offset = last_offset + 1;
     if (batch_leader_epoch(b) >= 0)
         (void)epoch_cache_assign(&l->epochs, batch_leader_epoch(b), batch_base_offset(b));

@@ -191,11 +191,11 @@ static void flush_ms_one(void *arg, struct log *l)
         log_manager_post(l, LOG_WORK_FLUSH);
 }
 
-static void write_checkpoints(struct log_manager *m)
+static void write_checkpoints(struct log_manager *m, bool recovery, bool start)
 {
     for (int i = 0; i < m->dir_count; i++) {
-        enum err rc = log_dir_checkpoint(m, m->dirs[i], CHECKPOINT_RECOVERY);
-        if (rc == ERR_OK)
+        enum err rc = recovery ? log_dir_checkpoint(m, m->dirs[i], CHECKPOINT_RECOVERY) : ERR_OK;
+        if (rc == ERR_OK && start)
             rc = log_dir_checkpoint(m, m->dirs[i], CHECKPOINT_START);
         if (rc != ERR_OK && rc != ERR_OFFLINE)
             SLOG(ERROR, "log", "checkpoint not written", KV_S("dir", m->dirs[i]->path), KV_ERR(rc));
@@ -273,7 +273,7 @@ static bool is_stopping(struct log_manager *m)
 
 static void *background(void *arg)
 {
-    enum { FIRST_RETENTION_MS = 30000 };
+    enum { FIRST_RETENTION_MS = 30000, RECOVERY_POINT_MS = 5000 };
     struct log_manager *m = arg;
     int64_t now_ms = clock_mono_ms();
     struct period tick = {TICK_MS, now_ms + TICK_MS};
@@ -282,13 +282,19 @@ static void *background(void *arg)
     struct period retention = {
         m->options.retention_check_interval_ms,
         now_ms + i64_min(FIRST_RETENTION_MS, m->options.retention_check_interval_ms)};
+    /* what was flushed is of use to a recovery only when the checkpoint tells it */
+    struct period recovery = {i64_min(RECOVERY_POINT_MS, m->options.checkpoint_interval_ms),
+                              now_ms};
+    int64_t flushes = 0; /* since that checkpoint */
     struct period flush = {m->options.flush_scheduler_interval_ms, now_ms};
 
     while (!is_stopping(m)) {
         unsigned work;
         struct log *l = next_work(m, tick.next_ms, &work);
-        if (l != NULL)
+        if (l != NULL) {
+            flushes += (work & LOG_WORK_FLUSH) != 0;
             do_work(m, l, work);
+        }
         tell_failed_dirs(m);
         now_ms = clock_mono_ms();
         if (!is_due(&tick, now_ms))
@@ -301,7 +307,12 @@ static void *background(void *arg)
             log_manager_each(m, retention_one, m);
         if (is_due(&checkpoint, now_ms)) {
             log_manager_each(m, rest_one, m);
-            write_checkpoints(m);
+            write_checkpoints(m, true, true);
+            flushes = 0;
+        }
+        if (flushes > 0 && is_due(&recovery, now_ms)) {
+            write_checkpoints(m, true, false);
+            flushes = 0;
         }
     }
     return NULL;

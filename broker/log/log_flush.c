@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Flushing in three steps, so that the disk is waited for without the partition's lock:
  *   begin  (lock)     take references to what is to be written, copy what is in memory
- *   run    (no lock)  snapshots, data, indexes of finished segments, epochs, metadata, the folder
+ *   run    (no lock)  snapshots, data, indexes, epochs, metadata, the folder
  *   end    (lock)     the recovery point advances, unless bytes were taken away meanwhile
- * The recovery point thus never passes data, an index of a finished segment, an epoch or a snapshot
- * that is not on disk. The active segment's indexes are not synced: recovery makes them again for
- * the segment of the recovery point. A failed sync takes the log dir offline and is never retried.
- */
+ * The recovery point thus never passes data, an index entry, an epoch or a snapshot that is not on
+ * disk, and recovery can begin at it, also in the middle of a segment; it is told the producers by
+ * a snapshot that is not far before it. A failed sync takes the log dir offline and is never
+ * retried. */
 #include "broker/log/log_internal.h"
 
 #include "common/base/clock.h"
@@ -17,16 +17,17 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { FLUSH_SEGMENTS_MAX = 16 };
+enum { FLUSH_SEGMENTS_MAX = 16, SNAPSHOT_EVERY_BYTES = 8 << 20 };
 
 struct log_flush_job {
     struct log *log; /* only its manager and what the files lock guards */
     struct log_folder *folder;
     struct log_segment *segments[FLUSH_SEGMENTS_MAX];
-    bool is_finished[FLUSH_SEGMENTS_MAX]; /* no longer active: its indexes too */
+    bool sync_index[FLUSH_SEGMENTS_MAX];
     bool needs_files[FLUSH_SEGMENTS_MAX];
     int32_t count;
-    bool has_epochs, has_metadata, sync_folder;
+    bool has_epochs, has_metadata, sync_folder, sync_dir;
+    enum err rc; /* of begin */
     uint32_t generation;
     int64_t end_offset; /* below it all is on disk when the job is done */
     int64_t snapshot_offset;
@@ -41,6 +42,9 @@ struct log_flush_job *log_flush_begin(struct log *l)
     int32_t first = i32_max(log_segment_index(l, l->recovery_point), 0);
 
     j->log = l;
+    j->rc = tail_flush_index(l);
+    if (l->unsnapshot_bytes >= SNAPSHOT_EVERY_BYTES)
+        log_take_snapshot(l, l->end_offset);
     atomic_fetch_add(&l->folder->refs, 1);
     j->folder = l->folder;
     j->generation = l->generation;
@@ -53,7 +57,8 @@ struct log_flush_job *log_flush_begin(struct log *l)
             break;
         }
         segment_ref(s);
-        j->is_finished[j->count] = i + 1 < l->segment_count;
+        j->sync_index[j->count] = s->is_index_unsynced;
+        s->is_index_unsynced = false;
         j->needs_files[j->count] = !s->has_all_files;
         s->has_all_files = true; /* or the dir goes offline */
         j->segments[j->count++] = s;
@@ -66,7 +71,8 @@ struct log_flush_job *log_flush_begin(struct log *l)
     j->epochs_number = ++l->epochs_formatted;
     j->has_metadata = l->is_metadata_dirty;
     j->sync_folder = l->is_folder_dirty || l->is_metadata_dirty || !STAILQ_EMPTY(&j->snapshots);
-    l->epochs.is_dirty = l->is_metadata_dirty = l->is_folder_dirty = false;
+    j->sync_dir = l->is_dir_dirty;
+    l->epochs.is_dirty = l->is_metadata_dirty = l->is_folder_dirty = l->is_dir_dirty = false;
     return j;
 }
 
@@ -116,7 +122,7 @@ static enum err sync_segment(struct log_flush_job *j, int32_t i)
             rc = fsx_fdatasync(fd);
         segment_fd_done(j->segments[i]);
     }
-    if (rc == ERR_OK && j->is_finished[i])
+    if (rc == ERR_OK && j->sync_index[i])
         rc = index_sync(j->segments[i]);
     return rc;
 }
@@ -154,7 +160,7 @@ static enum err write_epochs(struct log_flush_job *j)
 
 enum err log_flush_run(struct log_flush_job *j)
 {
-    enum err rc = write_snapshots(j);
+    enum err rc = j->rc == ERR_OK ? write_snapshots(j) : j->rc;
 
     for (int32_t i = 0; rc == ERR_OK && i < j->count; i++)
         rc = sync_segment(j, i);
@@ -164,7 +170,25 @@ enum err log_flush_run(struct log_flush_job *j)
         rc = write_epochs(j);
     if (rc == ERR_OK && j->sync_folder)
         rc = fsx_sync_dir(j->folder->path);
+    if (rc == ERR_OK && j->sync_dir)
+        rc = fsx_sync_dir(j->log->dir->path);
     return rc;
+}
+
+/* A snapshot inside a segment is of use only until there is a newer one. */
+static void replace_snapshot(struct log *l, int64_t newer)
+{
+    int64_t old = l->snapshot_offset;
+    char path[SEGMENT_PATH_MAX];
+
+    if (newer <= old)
+        return;
+    l->snapshot_offset = newer;
+    int32_t i = old < 0 ? -1 : log_segment_index(l, old);
+    if (i < 0 || l->segments[i]->base_offset == old)
+        return;
+    log_snapshot_path(l, old, path);
+    (void)unlink(path); /* if it stays, it is only one more */
 }
 
 void log_flush_end(struct log *l, struct log_flush_job **jp, enum err rc)
@@ -178,7 +202,7 @@ void log_flush_end(struct log *l, struct log_flush_job **jp, enum err rc)
     } else if (j->generation == l->generation) {
         l->recovery_point = i64_max(l->recovery_point, j->end_offset);
         l->flushed_mono_ms = clock_mono_ms();
-        l->snapshot_offset = i64_max(l->snapshot_offset, j->snapshot_offset);
+        replace_snapshot(l, j->snapshot_offset);
     }
     for (int32_t i = 0; i < j->count; i++)
         segment_unref(&j->segments[i]);
@@ -200,7 +224,8 @@ void log_flush_end(struct log *l, struct log_flush_job **jp, enum err rc)
 bool log_has_unflushed(const struct log *l)
 {
     return l->recovery_point < l->end_offset || l->epochs.is_dirty || l->is_metadata_dirty ||
-           l->is_folder_dirty || !STAILQ_EMPTY(&l->snapshots) || !log_active(l)->has_all_files;
+           l->is_folder_dirty || l->is_dir_dirty || !STAILQ_EMPTY(&l->snapshots) ||
+           !log_active(l)->has_all_files;
 }
 
 enum err log_flush(struct log *l)

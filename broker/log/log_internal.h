@@ -79,6 +79,7 @@ struct log {
     /* written under the lock, read by the checkpoints of the manager's thread without it */
     _Atomic int64_t start_offset, high_watermark;
     _Atomic int64_t recovery_point; /* below it everything is on disk */
+    int64_t unsnapshot_bytes;       /* appended since the last producer snapshot was taken */
     int64_t flushed_mono_ms;
     int64_t snapshot_offset;       /* of the newest producer snapshot on disk; -1 */
     struct log_segment **segments; /* by base offset; the last is active */
@@ -89,7 +90,7 @@ struct log {
     uint64_t epochs_formatted; /* how often the epochs were taken for writing */
     uint64_t epochs_written;   /* which of those is in the file; guarded by the files lock */
     uint32_t generation; /* rises when bytes are taken away: a flush under way then says nothing */
-    bool has_snapshots, is_folder_dirty, is_metadata_dirty;
+    bool has_snapshots, is_folder_dirty, is_dir_dirty, is_metadata_dirty;
     int32_t deleted_count, deleted_cap;
     struct deleted_segment *deleted; /* oldest first */
     STAILQ_HEAD(snapshot_list, pending_snapshot) snapshots;
@@ -160,6 +161,8 @@ NODISCARD enum err tail_drop(struct log *l); /* writes, then frees */
 NODISCARD enum err log_roll_if_due(struct log *l, int64_t bytes, int64_t max_timestamp_ms,
                                    int64_t first_offset, int64_t last_offset, int64_t now_ms);
 NODISCARD enum err log_roll_at(struct log *l, int64_t base_offset, int64_t now_ms);
+/* Copies the producers as they are; the next flush writes the file. */
+void log_take_snapshot(struct log *l, int64_t offset);
 /* State after a whole batch at the end of the active segment's bytes: offsets, epochs, producers,
  * indexes. For appends, and for recovery, which goes over old bytes as if they were appended. */
 NODISCARD enum err log_note_batch(struct log *l, const uint8_t *batch, size_t len, int64_t now_ms);

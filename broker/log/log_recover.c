@@ -258,27 +258,73 @@ static enum err cut_file(struct log_segment *s, int64_t size)
     return rc;
 }
 
-/* Goes over the active (so far last) segment as if its batches were appended now. cut_out: bytes at
- * its end that were taken off. */
-static enum err recover_segment(struct log *l, int64_t *cut_out)
+/* Prepares going over all of the segment: nothing of what was made of it is kept. */
+static enum err begin_at_base(struct log *l, struct log_segment *s)
+{
+    enum err rc = index_reset(s);
+
+    s->has_all_files = rc == ERR_OK;
+    s->size = 0;
+    s->unindexed_bytes = 0;
+    s->max_timestamp_ms = s->first_timestamp_ms = -1;
+    l->end_offset = s->base_offset;
+    return rc;
+}
+
+/* Where the batch at offset lies, for a segment that is on disk up to there. */
+static enum err find_flushed_end(struct log_segment *s, int64_t offset, int64_t *position_out)
+{
+    struct batch_at b;
+    int64_t next;
+
+    enum err rc = segment_find(s, s->size, offset, &b);
+    *position_out = b.position;
+    if (rc == ERR_OK && b.base_offset < offset)
+        return ERR_CORRUPT; /* offset is inside a batch: not a point that was flushed */
+    if (rc != ERR_NOT_FOUND)
+        return rc;
+    rc = segment_scan_tail(s, &next, position_out);
+    return rc == ERR_OK && next != offset ? ERR_CORRUPT : rc;
+}
+
+/* Prepares going over the segment from the recovery point on: what lies before is on disk, with
+ * its index entries. CORRUPT: it does not look so, begin at the base. */
+static enum err begin_at_offset(struct log *l, struct log_segment *s, int64_t offset)
+{
+    int64_t file_size = s->size, position, next, end;
+    bool is_sane = false;
+
+    if (offset <= s->base_offset || !s->has_all_files)
+        return ERR_CORRUPT;
+    enum err rc = find_flushed_end(s, offset, &position);
+    if (rc != ERR_OK)
+        return rc;
+    s->size = position;
+    rc = index_truncate(s, offset);
+    if (rc == ERR_OK)
+        rc = index_tail_is_sane(s, &is_sane);
+    if (rc == ERR_OK)
+        rc = segment_scan_tail(s, &next, &end);
+    if (rc == ERR_OK && (!is_sane || end != position || next > offset))
+        rc = ERR_CORRUPT;
+    if (rc != ERR_OK)
+        s->size = file_size;
+    l->end_offset = offset;
+    return rc;
+}
+
+/* Goes over the rest of the active (so far last) segment's file as if its batches were appended
+ * now. cut_out: bytes at its end that were taken off. */
+static enum err recover_rest(struct log *l, int64_t file_size, int64_t *cut_out)
 {
     struct log_segment *s = log_active(l);
     struct segment_reader r;
     const uint8_t *batch;
     const char *fault = NULL;
-    int64_t file_size = s->size;
     size_t len;
 
-    *cut_out = 0;
-    s->size = 0;
-    s->unindexed_bytes = 0;
-    s->max_timestamp_ms = s->first_timestamp_ms = -1;
-    l->end_offset = s->base_offset;
     tail_reset(l);
-    enum err rc = index_reset(s);
-    s->has_all_files = rc == ERR_OK;
-    if (rc == ERR_OK)
-        rc = segment_reader_open(&r, s, 0, file_size);
+    enum err rc = segment_reader_open(&r, s, s->size, file_size);
     if (rc != ERR_OK)
         return rc;
     while ((rc = segment_reader_next(&r, &batch, &len)) == ERR_OK) {
@@ -304,29 +350,34 @@ static enum err recover_segment(struct log *l, int64_t *cut_out)
     return cut_file(s, s->size);
 }
 
-/* Recovers the segments from index first on. They are taken out of the table and put back one by
- * one, so that the one in work is always the active one. */
-static enum err recover_from(struct log *l, int32_t first)
+/* The first segment to recover, from recovery_point on if it lies inside. */
+static enum err recover_first(struct log *l, int64_t recovery_point, int64_t *cut_out)
 {
-    int32_t count = l->segment_count - first, i = 0;
-    struct log_segment **todo = xcalloc((size_t)count, sizeof *todo);
-    int64_t cut = 0;
+    struct log_segment *s = log_active(l);
+    int64_t file_size = s->size;
 
-    memcpy(todo, l->segments + first, (size_t)count * sizeof *todo);
-    l->segment_count = first;
-    enum err rc = ERR_OK;
-    if (first > 0) {
-        l->end_offset = todo[0]->base_offset;
+    enum err rc = begin_at_offset(l, s, recovery_point);
+    if (rc == ERR_CORRUPT)
+        rc = begin_at_base(l, s);
+    if (rc == ERR_OK)
         rc = log_load_producers(l, l->end_offset, false);
-    }
-    for (; rc == ERR_OK && i < count && cut == 0; i++) {
-        if (l->segment_count > first)
-            rc = tail_finish_segment(l);
-        log_segments_insert(l, todo[i]);
-        if (rc == ERR_OK)
-            rc = recover_segment(l, &cut);
-    }
-    for (int32_t k = i; k < count; k++) { /* what lies behind a cut has lost its connection */
+    return rc == ERR_OK ? recover_rest(l, file_size, cut_out) : rc;
+}
+
+static enum err recover_next(struct log *l, int64_t *cut_out)
+{
+    struct log_segment *s = log_active(l);
+    int64_t file_size = s->size;
+
+    enum err rc = begin_at_base(l, s);
+    return rc == ERR_OK ? recover_rest(l, file_size, cut_out) : rc;
+}
+
+/* What lies behind a cut has lost its connection. */
+static enum err remove_behind(struct log *l, struct log_segment **todo, int32_t from, int32_t count,
+                              enum err rc)
+{
+    for (int32_t k = from; k < count; k++) {
         if (rc == ERR_OK) {
             SLOG(WARN, "log", "removes a segment behind a cut", KV_STR("topic", log_topic(l)),
                  KV_I("partition", l->partition), KV_I("segment", todo[k]->base_offset));
@@ -335,6 +386,28 @@ static enum err recover_from(struct log *l, int32_t first)
         }
         segment_unref(&todo[k]);
     }
+    return rc;
+}
+
+/* Recovers the segments from index first on. They are taken out of the table and put back one by
+ * one, so that the one in work is always the active one. */
+static enum err recover_from(struct log *l, int32_t first, int64_t recovery_point)
+{
+    int32_t count = l->segment_count - first, i = 0;
+    struct log_segment **todo = xcalloc((size_t)count, sizeof *todo);
+    int64_t cut = 0;
+    enum err rc = ERR_OK;
+
+    memcpy(todo, l->segments + first, (size_t)count * sizeof *todo);
+    l->segment_count = first;
+    for (; rc == ERR_OK && i < count && cut == 0; i++) {
+        if (i > 0)
+            rc = tail_finish_segment(l);
+        log_segments_insert(l, todo[i]);
+        if (rc == ERR_OK)
+            rc = i == 0 ? recover_first(l, recovery_point, &cut) : recover_next(l, &cut);
+    }
+    rc = remove_behind(l, todo, i, count, rc);
     mem_free(todo);
     return rc;
 }
@@ -344,7 +417,7 @@ static enum err rebuild_index(struct log *l, int32_t i)
 {
     struct log_segment *s = l->segments[i], **all = l->segments;
     struct log view = *l; /* a log that ends with this segment; shares nothing that is kept */
-    int64_t cut;
+    int64_t cut = 0;
 
     SLOG(INFO, "log", "makes an index again", KV_STR("topic", log_topic(l)),
          KV_I("partition", l->partition), KV_I("segment", s->base_offset));
@@ -353,7 +426,7 @@ static enum err rebuild_index(struct log *l, int32_t i)
     view.tail = NULL;
     view.producers = NULL;
     view.epochs = (struct epoch_cache){0};
-    enum err rc = recover_segment(&view, &cut);
+    enum err rc = recover_next(&view, &cut);
     if (rc == ERR_OK)
         rc = tail_finish_segment(&view);
     FREE_NULL(&view.tail);
@@ -391,7 +464,7 @@ static enum err find_end(struct log *l)
     SLOG(WARN, "log", "segment does not end with a whole batch despite a clean stop",
          KV_STR("topic", log_topic(l)), KV_I("partition", l->partition),
          KV_I("segment", s->base_offset));
-    return recover_from(l, l->segment_count - 1);
+    return recover_from(l, l->segment_count - 1, 0);
 }
 
 /* ---- epochs and producers */
@@ -415,9 +488,9 @@ static enum err load_content(struct log *l, const struct log_open_args *a)
     if (rc != ERR_OK)
         return rc;
     if (!a->was_clean)
-        return recover_from(l, first);
+        return recover_from(l, first, a->recovery_point);
     if (!log_active(l)->has_all_files)
-        return recover_from(l, l->segment_count - 1);
+        return recover_from(l, l->segment_count - 1, 0);
     return find_end(l);
 }
 
@@ -441,8 +514,8 @@ static enum err settle(struct log *l, const struct log_open_args *a, bool has_sn
     l->recovery_point = a->was_clean ? l->end_offset : i64_min(a->recovery_point, l->end_offset);
     epoch_cache_truncate_start(&l->epochs, l->start_offset);
     epoch_cache_truncate_end(&l->epochs, l->end_offset);
-    if (has_snapshots || (!a->was_clean && l->producers == NULL && l->segment_count > 1))
-        rc = log_load_producers(l, l->end_offset, a->was_clean);
+    if (has_snapshots && a->was_clean && l->producers == NULL) /* recovery has them already */
+        rc = log_load_producers(l, l->end_offset, true);
     producer_state_set_hw(l->producers, l->high_watermark);
     return rc;
 }
@@ -485,6 +558,7 @@ enum err log_open(const struct log_open_args *a, struct log **out, struct errtex
         rc = add_segments(l, &found);
     if (rc == ERR_OK && l->segment_count == 0) {
         l->end_offset = a->start_offset;
+        l->is_dir_dirty = true; /* the folder may be new, too */
         rc = log_roll_at(l, a->start_offset, clock_wall_ms());
         if (rc == ERR_OK) {
             rc = index_create(log_active(l));

@@ -35,6 +35,7 @@ struct log_segment {
     _Atomic unsigned refs;
     bool is_pinned;         /* a user of file is held for the ranges in flight */
     bool is_index_known;    /* index is set; else it is read on first use */
+    bool is_index_unsynced; /* entries were written since the last flush */
     bool has_all_files;     /* the index files exist */
     uint32_t jitter_random; /* of segment.jitter.ms */
     struct log_folder *folder;

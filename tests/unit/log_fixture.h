@@ -184,6 +184,40 @@ static inline int64_t fix_file_size(const char *name)
     return stat(fix_file(name), &st) == 0 ? (int64_t)st.st_size : -1;
 }
 
+/* What Kafka's DumpLogSegments --verify-index-only would check. */
+static inline void fix_check_indexes(void)
+{
+    for (int32_t i = 0; i < fix_log->segment_count; i++) {
+        struct log_segment *s = fix_log->segments[i];
+        struct buf b = {0};
+        struct batch_at at;
+        char path[SEGMENT_PATH_MAX];
+        int64_t last = -1;
+        segment_path(s, ".index", path);
+        if (fsx_read_file(path, 1 << 24, &b) == ERR_OK)
+            for (size_t k = 0; k < b.len; k += INDEX_OFFSET_ENTRY) {
+                int64_t offset = s->base_offset + be32_load(b.p + k);
+                ck_assert_int_eq(segment_header_at(s, be32_load(b.p + k + 4), s->size, &at),
+                                 ERR_OK);
+                ck_assert_int_eq(at.last_offset, offset);
+                ck_assert_int_gt(offset, last);
+                last = offset;
+            }
+        segment_path(s, ".timeindex", path);
+        last = -1;
+        if (fsx_read_file(path, 1 << 24, &b) == ERR_OK)
+            for (size_t k = 0; k < b.len; k += INDEX_TIME_ENTRY) {
+                int64_t offset = s->base_offset + be32_load(b.p + k + 8);
+                ck_assert_int_eq(segment_find_from(s, 0, s->size, offset, &at), ERR_OK);
+                ck_assert_int_eq(at.last_offset, offset);
+                ck_assert_int_eq(at.max_timestamp_ms, (int64_t)be64_load(b.p + k));
+                ck_assert_int_gt(at.max_timestamp_ms, last);
+                last = at.max_timestamp_ms;
+            }
+        buf_fini(&b);
+    }
+}
+
 static inline void fix_fault(const char *spec)
 {
     setenv("KAFUKA_FAULT", spec, 1);

@@ -349,6 +349,8 @@ START_TEST(batches_over_the_limit_are_too_large)
 END_TEST
 
 /* ---- producers */
+static int32_t leader_epoch;
+
 static int16_t produce(int64_t id, int16_t epoch, int32_t sequence, int count, bool transactional,
                        struct log_append_result *res)
 {
@@ -359,7 +361,7 @@ static int16_t produce(int64_t id, int16_t epoch, int32_t sequence, int count, b
     o.base_sequence = sequence;
     o.is_transactional = transactional;
     struct buf b = fix_batch_of(&o, count, 10, T0);
-    return fix_append_buf(&b, 0, res);
+    return fix_append_buf(&b, leader_epoch, res);
 }
 
 static int16_t end_transaction(int64_t id, int16_t epoch, bool commit, int32_t coordinator_epoch)
@@ -565,6 +567,104 @@ START_TEST(what_lies_below_the_recovery_point_is_not_read_again)
 }
 END_TEST
 
+static void flip_byte(const char *name, int64_t at)
+{
+    uint8_t byte;
+    size_t got;
+    int fd;
+
+    ck_assert_int_eq(fsx_open(fix_file(name), O_RDWR, 0, &fd), ERR_OK);
+    ck_assert_int_eq(fsx_pread(fd, &byte, 1, at, &got), ERR_OK);
+    byte ^= 4;
+    ck_assert_int_eq(fsx_pwrite_all(fd, &byte, 1, at), ERR_OK);
+    close(fd);
+}
+
+START_TEST(recovery_begins_at_the_recovery_point_inside_a_segment)
+{
+    struct log_append_result res;
+    struct log_time_offset t;
+
+    fix_config.index_interval_bytes = 300;
+    fix_open(true);
+    for (int s = 0; s < 50; s++) {
+        leader_epoch = s / 10;
+        ck_assert_int_eq(produce(7, 0, s, 1, false, &res), KE_NONE);
+        fix_append_at(1, T0 + s, s / 10);
+        if (s == 30) {
+            log_take_snapshot(fix_log, log_end_offset(fix_log));
+            ck_assert_int_eq(log_flush(fix_log), ERR_OK);
+        }
+    }
+    ck_assert_int_eq(log_recovery_point(fix_log), 62);
+    fix_recovery_point = 62;
+    log_free(&fix_log);
+    flip_byte("00000000000000000000.log", 500); /* below: not looked at */
+    fix_open(false);
+    ck_assert_int_eq(log_end_offset(fix_log), 100);
+    ck_assert_int_eq(log_epoch_of(fix_log, 99), 4);
+    ck_assert_int_eq(log_epoch_of(fix_log, 61), 3);
+    ck_assert_int_eq(produce(7, 0, 49, 1, false, &res), KE_NONE);
+    ck_assert(res.is_duplicate);
+    ck_assert_int_eq(log_offset_for_time(fix_log, T0 + 45, &t), ERR_OK);
+    ck_assert_int_eq(t.offset, 91);
+    fix_check_indexes();
+    /* above: the log is cut there */
+    log_free(&fix_log);
+    flip_byte("00000000000000000000.log", fix_file_size("00000000000000000000.log") - 200);
+    fix_open(false);
+    ck_assert_int_lt(log_end_offset(fix_log), 100);
+    ck_assert_int_ge(log_end_offset(fix_log), 62);
+    fix_check_indexes();
+}
+END_TEST
+
+START_TEST(a_recovery_point_that_cannot_be_right_is_not_believed)
+{
+    static const char zeros[4096];
+    int fd;
+
+    fix_config.index_interval_bytes = 300;
+    fix_open(true);
+    for (int s = 0; s < 50; s++)
+        fix_append_at(2, T0 + s, 0);
+    ck_assert_int_eq(log_flush(fix_log), ERR_OK);
+    int64_t end = log_end_offset(fix_log);
+    int64_t index = fix_file_size("00000000000000000000.index");
+    log_free(&fix_log);
+    fix_recovery_point = end;
+    switch (_i) {
+    case 0: /* bytes below it are missing */
+        ck_assert_int_eq(truncate(fix_file("00000000000000000000.log"), 300), 0);
+        end = 2;
+        break;
+    case 1: /* it lies inside a batch */
+        fix_recovery_point = 51;
+        break;
+    case 2: /* the index ends with zeros, as Kafka's preallocated ones */
+        ck_assert_int_eq(fsx_open(fix_file("00000000000000000000.index"), O_RDWR, 0, &fd), ERR_OK);
+        ck_assert_int_eq(fsx_pwrite_all(fd, zeros, sizeof zeros, index), ERR_OK);
+        close(fd);
+        break;
+    case 3: /* beyond everything */
+        fix_recovery_point = 1000000;
+        break;
+    default: /* no index at all */
+        ck_assert_int_eq(unlink(fix_file("00000000000000000000.index")), 0);
+        break;
+    }
+    fix_open(false);
+    ck_assert_int_eq(log_end_offset(fix_log), end);
+    ck_assert_int_eq(fix_count_from(0), end);
+    ck_assert_int_le(log_recovery_point(fix_log), end);
+    fix_check_indexes();
+    if (_i > 0)
+        ck_assert_int_eq(fix_file_size("00000000000000000000.index"), index);
+    fix_append(1);
+    ck_assert_int_eq(fix_count_from(0), end + 1);
+}
+END_TEST
+
 START_TEST(lost_indexes_are_made_again)
 {
     fix_config.segment_bytes = 20000;
@@ -678,6 +778,7 @@ START_TEST(truncation_cuts_at_any_offset)
     fix_reopen(_i % 2 == 0);
     ck_assert_int_eq(fix_count_from(0), _i + 2);
     ck_assert_int_eq(log_epoch_of(fix_log, _i), 9);
+    fix_check_indexes();
 }
 END_TEST
 
@@ -847,6 +948,7 @@ START_TEST(a_failed_write_takes_the_dir_offline)
     fix_open(false);
     ck_assert_int_ge(log_end_offset(fix_log), acknowledged);
     ck_assert_int_eq(fix_count_from(0), log_end_offset(fix_log));
+    fix_check_indexes();
     ck_assert_int_eq(fix_append_at(1, T0, 99), log_end_offset(fix_log) - 1);
 }
 END_TEST
@@ -891,6 +993,8 @@ int main(void)
     tcase_add_test(t, a_torn_tail_is_cut_at_every_byte);
     tcase_add_test(t, a_flipped_bit_cuts_the_log_there);
     tcase_add_test(t, what_lies_below_the_recovery_point_is_not_read_again);
+    tcase_add_test(t, recovery_begins_at_the_recovery_point_inside_a_segment);
+    tcase_add_loop_test(t, a_recovery_point_that_cannot_be_right_is_not_believed, 0, 5);
     tcase_add_loop_test(t, lost_indexes_are_made_again, 0, 2);
     tcase_add_loop_test(t, a_lying_index_does_not_lead_astray, 0, 3);
     tcase_add_test(t, leftovers_are_removed_and_swaps_put_in_place);

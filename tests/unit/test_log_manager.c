@@ -75,9 +75,9 @@ static struct log *create(const char *topic, int32_t partition)
 {
     struct log *l;
     ck_assert_msg(log_manager_get_or_create(m, str_of(topic), partition, uuid_random(),
-                                            &options.defaults, true, NULL, &l, &why) == ERR_OK,
+                                            &options.defaults, true, &partition_lock, &l,
+                                            &why) == ERR_OK,
                   "%s", why.text);
-    log_set_user(l, &partition_lock);
     return l;
 }
 
