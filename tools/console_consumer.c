@@ -2,6 +2,7 @@
 /* kafuka-console-consumer: prints the records of topics. Without --group it reads all partitions
  * itself, from their end or, with --from-beginning, from their first record. */
 #include "common/base/clock.h"
+#include "tools/admin.h"
 #include "tools/formatter.h"
 #include "tools/reader.h"
 #include "tools/rk.h"
@@ -9,13 +10,16 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <unistd.h>
 
 enum {
     WAIT_MS = 100,       /* one wait for records; signals are looked at in between */
     HEADERS_MAX = 128,   /* printed of a record */
     FLUSH_BYTES = 65536, /* of output at once */
-    SUBSCRIBE_MAX = 1
+    SUBSCRIBE_MAX = 1,
+    COORDINATOR_TIMEOUT_MS = 5000,
+    COORDINATOR_VERSION = 2 /* before the batched form */
 };
 
 static const struct opt_spec specs[] = {
@@ -213,6 +217,30 @@ static int run_without_group(struct consumer *c, rd_kafka_t *rk)
     return rc;
 }
 
+/* A group without a coordinator is silence for ever: say why nothing comes. */
+static void warn_without_coordinator(const struct consumer *c, const struct props *p,
+                                     const char *bootstrap)
+{
+    struct kp_FindCoordinatorRequest request;
+    struct kp_FindCoordinatorResponse response;
+    struct errtext why = {{0}};
+    struct admin a;
+
+    if (strcasecmp(props_get(p, "security.protocol", "PLAINTEXT"), "PLAINTEXT") != 0)
+        return;
+    kp_defaults(&kp_FindCoordinatorRequest_schema, &request);
+    request.key = str_of(opts_text(c->o, "group", props_get(p, "group.id", "")));
+    if (admin_init(&a, bootstrap, NULL, COORDINATOR_TIMEOUT_MS, &why) == ERR_OK &&
+        admin_call(&a, ADMIN_ANY, API_FIND_COORDINATOR, COORDINATOR_VERSION, &request, &response,
+                   NULL, &why) == ERR_OK &&
+        response.error_code != KE_NONE)
+        opts_warn(c->o,
+                  "the cluster has no coordinator for groups at the moment (%s); waiting for "
+                  "one. Without --group the topic is read at once",
+                  kerr_name(response.error_code));
+    admin_close(&a);
+}
+
 static int run_with_group(struct consumer *c, rd_kafka_t *rk)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(SUBSCRIBE_MAX);
@@ -328,8 +356,10 @@ static int connect_and_run(struct consumer *c, const struct props *p, const char
     if (rk == NULL)
         return 1;
     rk_catch_signals();
-    rc = has_group && !opts_has(c->o, "partition") ? run_with_group(c, rk)
-                                                   : run_without_group(c, rk);
+    has_group = has_group && !opts_has(c->o, "partition");
+    if (has_group)
+        warn_without_coordinator(c, p, bootstrap);
+    rc = has_group ? run_with_group(c, rk) : run_without_group(c, rk);
     rd_kafka_destroy(rk);
     fprintf(stderr, "Processed a total of %" PRId64 " messages\n", c->seen);
     return rc;

@@ -143,7 +143,7 @@ static bool refresh(struct reader *r)
                           METADATA_TIMEOUT_MS);
     if (e == RD_KAFKA_RESP_ERR_NO_ERROR)
         ok = take_metadata(r, m);
-    else if (r->is_first)
+    else if (r->is_first && rd_kafka_poll(r->ro.rk, 0) == 0) /* else its own reason was printed */
         opts_warn(r->ro.o, "no metadata: %s; trying on", rd_kafka_err2str(e));
     if (m != NULL)
         rd_kafka_metadata_destroy(m);

@@ -330,6 +330,7 @@ static void on_error(rd_kafka_t *rk, int error, const char *reason, void *opaque
 {
     static int64_t next_ms;
     const struct opts *o = ((const struct rk_context *)opaque)->o;
+    const char *guess;
     char text[512];
 
     if (error == RD_KAFKA_RESP_ERR__FATAL) {
@@ -340,7 +341,10 @@ static void on_error(rd_kafka_t *rk, int error, const char *reason, void *opaque
     if (clock_mono_ms() < next_ms)
         return;
     next_ms = clock_mono_ms() + WARNING_INTERVAL_MS;
-    opts_warn(o, "%s; trying on", reason);
+    /* librdkafka guesses at causes; a broker that was stopped is the usual one */
+    guess = strstr(reason, ": verify that");
+    opts_warn(o, "%.*s; trying on", guess == NULL ? (int)strlen(reason) : (int)(guess - reason),
+              reason);
 }
 
 static void on_log(const rd_kafka_t *rk UNUSED, int level UNUSED, const char *facility UNUSED,

@@ -240,7 +240,8 @@ static void judge_brokers(struct view *v, struct arena *a)
         else if (b->unreachable != NULL)
             find(v, VIEW_PROBLEM,
                  text(a, "broker %d is registered but does not answer: %s", b->id, b->unreachable),
-                 "check its advertised.listeners and the network between here and there");
+                 "if it has just died, it leaves when its ZooKeeper session ends; else check its "
+                 "advertised.listeners and the network from here");
         else if (b->missing > 0)
             find(v, VIEW_PROBLEM,
                  text(a, "broker %d runs, but %d of its %d replica%s out of sync", b->id,
