@@ -12,6 +12,7 @@
 #include "common/protocol/codec.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 enum { KEPT_MAX = 16, ANSWER_BYTES = 256, RANGES_ON_STACK = 64 };
 
@@ -70,7 +71,8 @@ struct request *request_begin(struct conn *c, struct frame *f, bool may_overlap)
     r->loop = conn_loop(c);
     r->listener = sc->listener;
     r->principal = str_of(sc->principal);
-    r->client_host = str_of(conn_peer_host(c));
+    (void)snprintf(r->peer_host, sizeof r->peer_host, "%s", conn_peer_host(c));
+    r->client_host = str_of(r->peer_host);
     r->arena.limit = (size_t)sc->broker->config->kafuka_request_memory_bytes;
     r->frame = f->p;
     r->frame_len = f->len;
@@ -88,8 +90,7 @@ void request_cancelled(struct exchange *x)
     CHECK_OBJ(r, REQUEST_MAGIC);
     r->conn = NULL;
     r->is_cancelled = true;
-    r->principal = STR_LIT("User:GONE"); /* the connection's own texts die with it */
-    r->client_host = STR_LIT("");
+    r->principal = STR_LIT("User:GONE"); /* the connection's own text dies with it */
     METRIC_ADD(requests_cancelled, 1);
     if (r->on_cancel != NULL)
         r->on_cancel(r);

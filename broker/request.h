@@ -34,7 +34,7 @@ struct request {
     const struct listener *listener; /* where it came in */
     struct str
         principal; /* "User:ANONYMOUS" without authentication; owned by the connection's context */
-    struct str client_host; /* the peer's address as text */
+    struct str client_host; /* the peer's address as text: the request's own, for io threads too */
     void *body; /* decoded message, struct kp_<Api>Request, in the arena; strings point into the
                    frame */
     struct arena arena; /* dies with the request */
@@ -52,6 +52,7 @@ struct request {
     struct exchange exchange; /* server's own, as all below */
     struct request *next_free;
     bool is_cancelled;
+    char peer_host[46]; /* INET6_ADDRSTRLEN; client_host's text */
 };
 
 /* Server's side: a request for the frame (taken), not decoded yet. NULL: no memory. */
