@@ -83,6 +83,15 @@ struct request *request_begin(struct conn *c, struct frame *f, bool may_overlap)
     return r;
 }
 
+void request_pressed(struct exchange *x)
+{
+    struct request *r = CONTAINER_OF(x, struct request, exchange);
+
+    CHECK_OBJ(r, REQUEST_MAGIC);
+    if (r->on_press != NULL)
+        r->on_press(r);
+}
+
 void request_cancelled(struct exchange *x)
 {
     struct request *r = CONTAINER_OF(x, struct request, exchange);

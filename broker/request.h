@@ -47,6 +47,9 @@ struct request {
      * handler then takes it out of its waiting lists and ends it with request_drop. NULL: nothing
      * to do, the reply will be dropped. */
     void (*on_cancel)(struct request *r);
+    /* Called on the loop when another request of the connection has to wait for this one. The
+     * handler may answer at once what it could hold back. NULL: nothing to do. */
+    void (*on_press)(struct request *r);
     void *handler_data;
     int32_t throttle_ms;      /* mute the connection for that long after the reply; quotas */
     struct exchange exchange; /* server's own, as all below */
@@ -57,7 +60,8 @@ struct request {
 
 /* Server's side: a request for the frame (taken), not decoded yet. NULL: no memory. */
 struct request *request_begin(struct conn *c, struct frame *f, bool may_overlap);
-/* From the connection's on_cancel. */
+/* From the connection's on_press and on_cancel. */
+void request_pressed(struct exchange *x);
 void request_cancelled(struct exchange *x);
 /* Frees what the thread keeps for the next requests; at the end of a loop. */
 void request_free_kept(void);

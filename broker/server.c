@@ -289,6 +289,7 @@ void server_start(struct server *s)
         .range_ops = &request_range_ops,
         .may_overlap = may_overlap,
         .on_frame = on_frame,
+        .on_press = request_pressed,
         .on_cancel = request_cancelled,
         .on_close = on_close,
     };

@@ -375,6 +375,7 @@ static void fetch_end(struct fetch *f)
     loop_timer_cancel(r->loop, &f->timer);
     hits_release(f);
     r->on_cancel = NULL;
+    r->on_press = NULL;
     if (f->session != NULL) {
         fetch_session_done(r->broker->api->sessions, f->session);
     } else {
@@ -415,6 +416,16 @@ static void settle_quiet(struct fetch *f)
             if (!hit_is_told(f, &f->hits[i]) && hit_is_at_end(f, &f->hits[i]))
                 fetch_part_settle(f->list, f->hits[i].part);
     hits_release(f);
+}
+
+/* Another request waits behind this one: a follower's fetcher that got more partitions to fetch, or
+ * a client that wants something else. The answer leaves with what is there. */
+static void fetch_pressed(struct request *r)
+{
+    struct fetch *f;
+    CAST_OBJ(f, r->handler_data, FETCH_MAGIC);
+    if (f->is_waiting)
+        fetch_look(f, true);
 }
 
 static void fetch_timeout(struct loop_timer *t)
@@ -549,5 +560,6 @@ void api_fetch(struct request *r)
         return;
     }
     r->on_cancel = fetch_cancel;
+    r->on_press = fetch_pressed;
     fetch_look(f, false);
 }

@@ -267,6 +267,17 @@ static bool may_start(const struct conn *c, bool may_overlap)
     return slots_used(c) == 0 || (may_overlap && c->solitary == 0 && slots_used(c) < SLOTS);
 }
 
+static void press(struct conn *c)
+{
+    struct exchange *oldest;
+
+    if (c->server->on_press == NULL || c->is_muted || c->is_last || slots_used(c) == 0)
+        return;
+    oldest = c->slots[c->head_seq % SLOTS].x;
+    if (oldest != NULL)
+        c->server->on_press(oldest);
+}
+
 static void rx_parse(struct conn *c)
 {
     const uint8_t *head;
@@ -280,8 +291,10 @@ static void rx_parse(struct conn *c)
         if (state != READER_FRAME)
             return;
         bool may_overlap = c->server->may_overlap(head, size);
-        if (!may_start(c, may_overlap))
+        if (!may_start(c, may_overlap)) {
+            press(c);
             return;
+        }
         if (!reader_take(&c->rx, &f)) {
             end(c, CONN_END_NO_MEMORY, 0);
             return;

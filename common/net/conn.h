@@ -75,6 +75,9 @@ struct conn_server {
     /* A frame came: takes *f. It answers now or later with conn_reply, or ends with conn_abandon.
      */
     void (*on_frame)(struct conn *c, struct frame *f, bool may_overlap);
+    /* A frame waits behind x, the oldest unanswered one: it may be answered now rather than later
+     * (a fetch that waits for news). May be called again and again; may answer. NULL: nothing. */
+    void (*on_press)(struct exchange *x);
     /* The exchange's connection closed before it was answered; x->conn is NULL already. The owner
      * ends it (any of the replies, or conn_abandon) when it pleases. */
     void (*on_cancel)(struct exchange *x);

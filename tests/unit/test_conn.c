@@ -101,6 +101,22 @@ static int no_fd(struct conn_range *r UNUSED)
     return -1;
 }
 
+static struct exchange *pressed; /* guarded by mtx */
+static bool answers_press;
+static void answer(struct item *i);
+static void on_press(struct exchange *x)
+{
+    struct item *i = CONTAINER_OF(x, struct item, x);
+    bool answers;
+
+    pthread_mutex_lock(&mtx);
+    pressed = x;
+    answers = answers_press;
+    pthread_mutex_unlock(&mtx);
+    if (answers)
+        answer(i);
+}
+
 static struct conn_range_ops range_ops = {range_fd, range_fd, range_release};
 static struct conn_server server = {.frame_max = 3000000,
                                     .memory_max_bytes = 1 << 30,
@@ -108,6 +124,7 @@ static struct conn_server server = {.frame_max = 3000000,
                                     .range_ops = &range_ops,
                                     .may_overlap = may_overlap,
                                     .on_frame = on_frame,
+                                    .on_press = on_press,
                                     .on_cancel = on_cancel,
                                     .on_close = on_close};
 
@@ -121,7 +138,8 @@ static void set_up(void)
     int pair[2];
 
     item_count = cancelled = closed = released = 0;
-    echo = false;
+    echo = answers_press = false;
+    pressed = NULL;
     server.idle_ms = 0;
     server.memory_max_bytes = 1 << 30;
     range_ops.try_fd = range_fd;
@@ -327,6 +345,28 @@ START_TEST(only_overlapping_frames_run_ahead)
     ck_assert_int_eq(item_count, 4); /* nothing overtakes x */
     loop_call(loop, answer_on_loop, items[3]);
     until(&item_count, 6);
+    buf_fini(&out);
+}
+END_TEST
+
+START_TEST(a_frame_that_waits_presses_the_oldest_unanswered)
+{
+    struct buf out = {0};
+
+    put_frame(&out, 'x', 1, 0);
+    send_all(out.p, out.len);
+    until(&item_count, 1);
+    settle();
+    ck_assert_ptr_null(pressed); /* nothing waits */
+    send_all(out.p, out.len);
+    settle();
+    ck_assert_ptr_eq(pressed, &items[0]->x);
+    ck_assert_int_eq(item_count, 1);
+    pthread_mutex_lock(&mtx);
+    answers_press = true;
+    pthread_mutex_unlock(&mtx);
+    send_all(out.p, out.len);
+    until(&item_count, 3); /* the first two gave way */
     buf_fini(&out);
 }
 END_TEST
@@ -632,6 +672,7 @@ int main(void)
     tcase_add_loop_test(c, a_bad_size_ends_the_connection, 0, 4);
     tcase_add_test(c, a_cut_frame_at_the_end_is_an_end);
     tcase_add_test(c, only_overlapping_frames_run_ahead);
+    tcase_add_test(c, a_frame_that_waits_presses_the_oldest_unanswered);
     tcase_add_test(c, answers_leave_in_the_order_of_the_frames);
     tcase_add_test(c, at_most_32_are_in_flight);
     tcase_add_test(c, a_slow_reader_stops_its_own_requests);
