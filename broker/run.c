@@ -294,7 +294,10 @@ static enum err open_logs(struct run *r, struct errtext *why)
     };
 
     topic_config_make_lenient(c, STR_LIT(""), NULL, 0, &o.defaults);
-    return log_manager_open(&o, &r->broker.logs, why);
+    enum err rc = log_manager_open(&o, &r->broker.logs, why);
+    if (rc != ERR_OK)
+        errtext_wrap(why, "log.dirs");
+    return rc;
 }
 
 static void on_session(void *arg, enum registration_event event, int64_t broker_epoch)
