@@ -127,12 +127,10 @@ static int range_fd(struct conn_range *c)
 static int range_try_fd(struct conn_range *c)
 {
     struct log_range r = range_of(c);
+    int fd = log_range_try_fd(&r);
 
-    r.length = 1; /* only whether the file is open: conn looks into the page cache itself */
-    if (!r.has_fd)
-        (void)log_range_is_warm(&r);
     c->is_open = r.has_fd;
-    return r.has_fd ? log_range_fd(&r) : -1;
+    return fd;
 }
 
 static void range_release(struct conn_range *c)

@@ -249,6 +249,14 @@ int log_range_fd(struct log_range *r)
     return fd;
 }
 
+int log_range_try_fd(struct log_range *r)
+{
+    int fd = r->has_fd ? r->segment->file.fd : fd_cache_try(&r->segment->file);
+
+    r->has_fd = fd >= 0;
+    return fd;
+}
+
 bool log_range_is_warm(struct log_range *r)
 {
     int64_t ends[2] = {r->position, r->position + r->length - 1};
@@ -256,10 +264,9 @@ bool log_range_is_warm(struct log_range *r)
 
     if (r->length <= 0)
         return true;
-    int fd = r->has_fd ? r->segment->file.fd : fd_cache_try(&r->segment->file);
+    int fd = log_range_try_fd(r);
     if (fd < 0)
         return false;
-    r->has_fd = true;
     for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
         struct iovec v = {&byte, 1};
         if (preadv2(fd, &v, 1, ends[i], RWF_NOWAIT) != 1)

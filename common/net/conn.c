@@ -30,7 +30,7 @@ enum {
     SIZE_BYTES = 4,               /* the frame's size field */
     TURN_MAX_BYTES = 1024 * 1024, /* read or sent in one turn by one connection */
     OUT_MAX_BYTES = 1024 * 1024,  /* unsent: no further frame starts */
-    LOAD_MAX_BYTES = 16 * 1024, /* ranges up to this are read and sent with the bytes around them */
+    LOAD_MAX_BYTES = 32 * 1024, /* ranges up to this are read and sent with the bytes around them */
     IOV_MAX_COUNT = 64,
     MEMORY_PAUSE_MS = 5,
     SHAKE_MAX_MS = 30000

@@ -514,7 +514,7 @@ static void ranges_on_loop(void *arg)
 START_TEST(file_ranges_are_sent_between_the_bytes)
 {
     static const size_t lens[][4] = {
-        {100, 0, 16384, 5}, {16385, 100000, 3, 0}, {0, 0, 0, 0}, {1500000, 1, 2000000, 17000}};
+        {100, 0, 16384, 5}, {32769, 100000, 3, 0}, {0, 0, 0, 0}, {1500000, 1, 2000000, 17000}};
     struct buf out = {0}, in = {0};
     size_t file_len = 4000000, head = _i % 2 == 0 ? 7 : 0, total = 3;
     uint8_t *file = malloc(file_len);
