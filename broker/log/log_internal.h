@@ -184,8 +184,10 @@ void log_unlink_deleted(struct log *l); /* all of them, now */
 /* ---- removing and rebuilding: log_truncate.c, log_producers.c */
 NODISCARD enum err log_remove_segments(struct log *l, int32_t from, int32_t count);
 /* Producer state at offset: the newest good snapshot at or below it, and the batches from there.
- * Snapshots above are deleted. was_clean: without any snapshot the state is empty. */
+ * was_clean: without any snapshot the state is empty. */
 NODISCARD enum err log_load_producers(struct log *l, int64_t offset, bool was_clean);
+/* Deletes snapshots above the end offset; they tell of batches that are gone. */
+NODISCARD enum err log_prune_snapshots(struct log *l);
 void log_snapshot_path(const struct log *l, int64_t offset, char out[SEGMENT_PATH_MAX]);
 
 /* ---- whole batches of a file, one after the other, with a large window: segment_reader.c */

@@ -106,31 +106,55 @@ static enum err replay_segment(struct log *l, int32_t i, int64_t from, int64_t t
     return rc == ERR_NOT_FOUND ? ERR_OK : rc;
 }
 
-enum err log_load_producers(struct log *l, int64_t offset, bool was_clean)
+enum err log_prune_snapshots(struct log *l)
 {
     struct snapshots all;
-    int64_t from = l->segments[0]->base_offset;
-    bool found = false;
 
-    producer_state_free(&l->producers);
     enum err rc = list_snapshots(l, &all);
     if (rc != ERR_OK)
         return rc;
     l->has_snapshots = false;
     l->snapshot_offset = -1;
     for (size_t i = 0; i < all.count; i++) {
-        int64_t at = all.offsets[i];
-        if (at > offset || (!found && !load_snapshot(l, at))) {
-            drop_snapshot(l, at);
+        if (all.offsets[i] > l->end_offset) {
+            drop_snapshot(l, all.offsets[i]);
             continue;
         }
-        if (!found)
-            from = l->snapshot_offset = at;
-        found = l->has_snapshots = true;
+        l->snapshot_offset = i64_max(l->snapshot_offset, all.offsets[i]);
+        l->has_snapshots = true;
     }
     mem_free(all.offsets);
-    if (!found && was_clean)
-        return ERR_OK;
+    return ERR_OK;
+}
+
+/* The newest good snapshot at or below offset; -1: none. Bad ones are deleted. */
+static enum err load_newest(struct log *l, int64_t offset, int64_t *found_out)
+{
+    struct snapshots all;
+
+    *found_out = -1;
+    enum err rc = list_snapshots(l, &all);
+    for (size_t i = 0; rc == ERR_OK && i < all.count && *found_out < 0; i++) {
+        if (all.offsets[i] > offset)
+            continue;
+        if (load_snapshot(l, all.offsets[i]))
+            *found_out = all.offsets[i];
+        else
+            drop_snapshot(l, all.offsets[i]);
+    }
+    mem_free(all.offsets);
+    return rc;
+}
+
+enum err log_load_producers(struct log *l, int64_t offset, bool was_clean)
+{
+    int64_t from;
+
+    producer_state_free(&l->producers);
+    enum err rc = load_newest(l, offset, &from);
+    if (rc != ERR_OK || (from < 0 && was_clean))
+        return rc;
+    from = i64_max(from, l->segments[0]->base_offset);
     for (int32_t i = i32_max(log_segment_index(l, from), 0);
          rc == ERR_OK && i < l->segment_count && l->segments[i]->base_offset < offset; i++)
         rc = replay_segment(l, i, from, offset);

@@ -514,8 +514,10 @@ static enum err settle(struct log *l, const struct log_open_args *a, bool has_sn
     l->recovery_point = a->was_clean ? l->end_offset : i64_min(a->recovery_point, l->end_offset);
     epoch_cache_truncate_start(&l->epochs, l->start_offset);
     epoch_cache_truncate_end(&l->epochs, l->end_offset);
-    if (has_snapshots && a->was_clean && l->producers == NULL) /* recovery has them already */
-        rc = log_load_producers(l, l->end_offset, true);
+    if (has_snapshots)
+        rc = log_prune_snapshots(l);
+    if (rc == ERR_OK && l->has_snapshots && a->was_clean && l->producers == NULL)
+        rc = log_load_producers(l, l->end_offset, true); /* else recovery has done it */
     producer_state_set_hw(l->producers, l->high_watermark);
     return rc;
 }

@@ -101,7 +101,9 @@ static enum err settle_end(struct log *l)
     tail_reset(l);
     drop_pending_snapshots(l, l->end_offset);
     if (l->producers != NULL || l->has_snapshots) {
-        enum err rc = log_load_producers(l, l->end_offset, false);
+        enum err rc = log_prune_snapshots(l);
+        if (rc == ERR_OK)
+            rc = log_load_producers(l, l->end_offset, false);
         if (rc != ERR_OK)
             return rc;
     }
