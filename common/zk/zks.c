@@ -54,10 +54,12 @@ static void connected_locked(struct zks_handle *h, zhandle_t *zh, struct zks_cal
     struct coord *c = h->coord;
 
     h->is_connected = true;
+    h->patience_ms = ZKS_PATIENCE_MS;
     if (h->index == 0) {
         clientid_t now = *zoo_client_id(zh);
         bool session_is_new = now.client_id != c->session.client_id;
         c->session = now;
+        c->session_is_over = false;
         c->state = COORD_CONNECTED;
         if (c->is_open)
             zks_tell_state_locked(c, COORD_CONNECTED, session_is_new);
@@ -74,6 +76,7 @@ static void expired_locked(struct zks_handle *h)
     h->is_expired = true;
     if (h->index == 0) {
         c->state = COORD_EXPIRED;
+        c->session_is_over = true;
         if (c->is_open)
             zks_tell_state_locked(c, COORD_EXPIRED, false);
     }
@@ -90,6 +93,7 @@ static void disconnected_locked(struct zks_handle *h)
             zks_tell_state_locked(c, COORD_DISCONNECTED, false);
     }
     h->is_connected = false;
+    ASSERT(pthread_cond_broadcast(&c->wake) == 0); /* the service thread watches over it */
 }
 
 /* Not zoo_get_current_server: its buffer is shared by all handles of the process. */
@@ -144,6 +148,7 @@ static void event_cb(zhandle_t *zh, int type, int state, const char *path, void 
 
 /* ---- the service thread */
 
+static void reconnect(struct coord *c, struct zks_handle *h) REQUIRES(c->lock);
 static bool service_step(struct coord *c, int64_t *next_ms) REQUIRES(c->lock);
 static void renew(struct coord *c, struct zks_handle *expired) REQUIRES(c->lock);
 static void close_handle(struct coord *c, struct zks_handle *h) REQUIRES(c->lock);
@@ -152,13 +157,12 @@ static void open_handle(struct coord *c, struct zks_handle *h) REQUIRES(c->lock)
 /* Makes the library's handle. Called and returns with the lock held; gives it back meanwhile. */
 static void open_handle(struct coord *c, struct zks_handle *h)
 {
-    clientid_t old = h->index == 0 ? c->old_session : (clientid_t){0};
+    clientid_t attach = h->index == 0 && !c->session_is_over ? c->session : (clientid_t){0};
 
-    memset(&c->old_session, 0, sizeof c->old_session); /* tried once */
     lock_release(&c->lock);
-    zhandle_t *zh =
-        zookeeper_init2(c->connect, event_cb, (int)c->session_timeout_ms,
-                        old.client_id == 0 ? NULL : &old, h, ZOO_NO_LOG_CLIENTENV, zks_log_line);
+    zhandle_t *zh = zookeeper_init2(c->connect, event_cb, (int)c->session_timeout_ms,
+                                    attach.client_id == 0 ? NULL : &attach, h, ZOO_NO_LOG_CLIENTENV,
+                                    zks_log_line);
     if (zh != NULL)
         (void)zoo_set_servers_resolution_delay(zh, ZKS_RESOLUTION_DELAY_MS);
     else
@@ -169,8 +173,6 @@ static void open_handle(struct coord *c, struct zks_handle *h)
         ASSERT(h->zh == NULL || h->zh == zh);
         h->zh = zh;
     } else {
-        if (old.client_id != 0 && h->index == 0)
-            c->old_session = old;
         h->open_at_ms = clock_mono_ms() + ZKS_REOPEN_DELAY_MS;
     }
 }
@@ -193,7 +195,7 @@ static void close_handle(struct coord *c, struct zks_handle *h)
     ASSERT(h->in_flight == 0);
     h->is_connected = h->is_expired = h->is_draining = false;
     h->zh = NULL;
-    h->open_at_ms = 0;
+    h->open_at_ms = h->shaking_since_ms = 0;
 }
 
 /* Takes out the waiting calls of h: writes to ended, reads to again. */
@@ -248,6 +250,29 @@ static void renew(struct coord *c, struct zks_handle *expired)
     lock_take(&c->lock);
 }
 
+/* A server that is just starting can take a connection and never answer on it (an exception in its
+ * worker loses the connection); the library would wait two thirds of the session timeout. True: it
+ * has been so for too long. */
+static bool is_stuck_locked(struct zks_handle *h, int64_t now)
+{
+    if (zoo_state(h->zh) != ZOO_ASSOCIATING_STATE)
+        h->shaking_since_ms = 0;
+    else if (h->shaking_since_ms == 0)
+        h->shaking_since_ms = now;
+    return h->shaking_since_ms != 0 && now - h->shaking_since_ms >= h->patience_ms;
+}
+
+/* Drops the connection, by making the library's handle anew; the main session is attached to again.
+ * The handle's watches were in the old one: their owners are told to read. As above. */
+static void reconnect(struct coord *c, struct zks_handle *h)
+{
+    SLOG(WARN, "zk", "the server has taken a connection and does not answer, connecting anew",
+         KV_I("handle", h->index), KV_I("waited_ms", h->patience_ms));
+    h->patience_ms = i64_min(2 * h->patience_ms, c->session_timeout_ms);
+    zks_watch_forget_locked(h, true);
+    close_handle(c, h);
+}
+
 /* One piece of work, if there is any; next_ms: when to look again (-1: when woken). */
 static bool service_step(struct coord *c, int64_t *next_ms)
 {
@@ -260,13 +285,21 @@ static bool service_step(struct coord *c, int64_t *next_ms)
             renew(c, h);
             return true;
         }
-        if (!h->is_wanted || h->zh != NULL)
+        if (!h->is_wanted || h->is_connected)
             continue;
+        if (h->zh != NULL) {
+            if (is_stuck_locked(h, now)) {
+                reconnect(c, h);
+                return true;
+            }
+            *next_ms = now + ZKS_LOOK_MS;
+            continue;
+        }
         if (h->open_at_ms <= now) {
             open_handle(c, h);
             return true;
         }
-        *next_ms = *next_ms < 0 ? h->open_at_ms : i64_min(*next_ms, h->open_at_ms);
+        *next_ms = now + i64_min(ZKS_LOOK_MS, h->open_at_ms - now);
     }
     return false;
 }
@@ -299,13 +332,14 @@ static struct coord *coord_new(const struct coord_options *o, const char *connec
     c->connection_timeout_ms = o->connection_timeout_ms;
     c->waiting_max = o->waiting_max == 0 ? COORD_WAITING_MAX : o->waiting_max;
     c->stop = o->stop;
-    c->old_session.client_id = o->old_session_id;
-    memcpy(c->old_session.passwd, o->old_session_password, sizeof c->old_session.passwd);
+    c->session.client_id = o->old_session_id;
+    memcpy(c->session.passwd, o->old_session_password, sizeof c->session.passwd);
     c->state = COORD_DISCONNECTED;
     for (int i = 0; i < ZKS_HANDLES_MAX; i++) {
         c->handles[i].magic = ZKS_HANDLE_MAGIC;
         c->handles[i].coord = c;
         c->handles[i].index = i;
+        c->handles[i].patience_ms = ZKS_PATIENCE_MS;
         TAILQ_INIT(&c->handles[i].waiting);
         TAILQ_INIT(&c->handles[i].sent);
     }

@@ -25,6 +25,8 @@ enum {
     ZKS_RESOLUTION_DELAY_MS = 1000,
     ZKS_REOPEN_DELAY_MS = 1000,
     ZKS_SAY_SO_MS = 5000,
+    ZKS_PATIENCE_MS = 1500,
+    ZKS_LOOK_MS = 250, /* at handles that are not connected */
     ZKS_POLL_STOP_MS = 100,
     ZKS_DRAIN_MS = 2000,
     ZKS_TREE_DEPTH_MAX = 64,
@@ -74,8 +76,10 @@ struct zks_handle {
     zhandle_t *zh;  /* NULL: none at the moment */
     bool is_wanted; /* the service thread opens it */
     bool is_connected, is_expired;
-    bool is_draining;   /* being closed: nothing more goes to the library */
-    int64_t open_at_ms; /* not before */
+    bool is_draining;         /* being closed: nothing more goes to the library */
+    int64_t open_at_ms;       /* not before */
+    int64_t shaking_since_ms; /* the server took the connection and has not answered; 0: not so */
+    int64_t patience_ms;      /* with that; grows while it does not help */
     int32_t in_flight;
     size_t in_flight_bytes;
     size_t watched_bytes;
@@ -107,12 +111,12 @@ struct coord {
     int64_t session_timeout_ms, connection_timeout_ms;
     int32_t waiting_max;
     const _Atomic bool *stop; /* may be NULL */
-    clientid_t old_session;   /* id 0: none; used by the first handle only */
     /* guarded by lock */
     enum coord_state state;
-    bool is_open;    /* coord_open has returned or is about to: state changes are told */
-    bool is_closing; /* no call is taken any more */
-    clientid_t session;
+    bool is_open;         /* coord_open has returned or is about to: state changes are told */
+    bool is_closing;      /* no call is taken any more */
+    clientid_t session;   /* the main handle's; before it is connected: one to attach to, or id 0 */
+    bool session_is_over; /* it has expired: a new one is to be made */
     uint64_t next_seq;
     int32_t waiting_count;
     size_t waiting_bytes;

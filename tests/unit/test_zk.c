@@ -5,10 +5,14 @@
 #include "tests/unit/zk_fixture.h"
 
 #include <check.h>
+#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <limits.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -527,6 +531,94 @@ START_TEST(a_name_that_resolves_later_is_waited_for)
 }
 END_TEST
 
+/* A server that is just starting: the first `mute` connections are taken and never answered, the
+ * others go to the real one. */
+struct proxy {
+    int fd, port, mute;
+    pthread_t thread;
+};
+
+static void *copy_main(void *arg)
+{
+    int *fds = arg;
+    uint8_t bytes[65536];
+    ssize_t n;
+
+    while ((n = recv(fds[0], bytes, sizeof bytes, 0)) > 0)
+        if (send(fds[1], bytes, (size_t)n, MSG_NOSIGNAL) != n)
+            break;
+    shutdown(fds[0], SHUT_RDWR);
+    shutdown(fds[1], SHUT_RDWR);
+    return NULL;
+}
+
+static void *proxy_main(void *arg)
+{
+    struct proxy *p = arg;
+    static int fds[32][4];
+    pthread_t threads[64];
+    int n = 0, fd;
+
+    while (n < 32 && (fd = accept(p->fd, NULL, NULL)) >= 0) {
+        struct sockaddr_in a = {.sin_family = AF_INET,
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                .sin_port = htons((uint16_t)server.port)};
+        int to = n < p->mute ? dup(fd) : socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        fds[n][0] = fds[n][3] = fd;
+        fds[n][1] = fds[n][2] = to;
+        if (n >= p->mute && connect(to, (struct sockaddr *)&a, sizeof a) == 0) {
+            pthread_create(&threads[2 * n], NULL, copy_main, &fds[n][0]);
+            pthread_create(&threads[2 * n + 1], NULL, copy_main, &fds[n][2]);
+        }
+        n++;
+    }
+    for (int i = 0; i < n; i++) {
+        shutdown(fds[i][0], SHUT_RDWR);
+        for (int k = 0; i >= p->mute && k < 2; k++)
+            pthread_join(threads[2 * i + k], NULL);
+        close(fds[i][0]);
+        close(fds[i][1]);
+    }
+    return NULL;
+}
+
+static void proxy_start(struct proxy *p, int mute)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof a;
+
+    p->mute = mute;
+    p->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(p->fd, (struct sockaddr *)&a, sizeof a), 0);
+    ck_assert_int_eq(listen(p->fd, 10), 0);
+    ck_assert_int_eq(getsockname(p->fd, (struct sockaddr *)&a, &len), 0);
+    p->port = ntohs(a.sin_port);
+    ck_assert_int_eq(pthread_create(&p->thread, NULL, proxy_main, p), 0);
+}
+
+static void proxy_stop(struct proxy *p)
+{
+    shutdown(p->fd, SHUT_RDWR);
+    pthread_join(p->thread, NULL);
+    close(p->fd);
+}
+
+START_TEST(a_server_that_takes_the_connection_and_is_mute_is_left)
+{
+    static struct client k;
+    struct proxy p;
+    char connect[64];
+    int64_t since = clock_mono_ms();
+
+    proxy_start(&p, 1);
+    snprintf(connect, sizeof connect, "127.0.0.1:%d", p.port);
+    client_open_at(&k, connect, 30000); /* the library alone would take 20 s */
+    ck_assert_int_lt(clock_mono_ms() - since, 10000);
+    client_close(&k);
+    proxy_stop(&p);
+}
+END_TEST
+
 START_TEST(names_are_not_resolved_on_every_pass_of_the_library)
 {
     static struct client k;
@@ -760,6 +852,7 @@ int main(void)
     tcase_add_test(t, a_watch_tells_once_what_happened_and_to_whom_it_may_concern);
     tcase_add_test(t, parents_are_created_and_whole_trees_deleted);
     tcase_add_test(t, data_up_to_four_mebibytes_pass_and_more_is_refused);
+    tcase_add_test(t, a_server_that_takes_the_connection_and_is_mute_is_left);
     tcase_add_test(t, names_are_not_resolved_on_every_pass_of_the_library);
     tcase_add_test(t, a_name_that_resolves_later_is_waited_for);
     tcase_add_test(t, nobody_answers_says_so_in_time);
