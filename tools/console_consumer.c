@@ -26,6 +26,7 @@ static const struct opt_spec specs[] = {
     {"topic", OPT_TEXT, "topic", "The topic to consume.", 0, 0},
     {"include", OPT_TEXT, "regex", "Consume all topics whose names match, like 'orders.*'.", 0, 0},
     {"whitelist", OPT_TEXT, "regex", "The older name of --include.", 0, 0},
+    {"blacklist", OPT_TEXT, "regex", "Consume all topics but those whose names match.", 0, 0},
     {"bootstrap-server", OPT_TEXT, "host:port,...", "REQUIRED: The brokers to connect to.", 0, 0},
     {"broker-list", OPT_TEXT, "host:port,...", "An older name of --bootstrap-server.", 0, 0},
     {"zookeeper", OPT_TEXT, "host:port,.../chroot",
@@ -197,6 +198,11 @@ static int consume(struct consumer *c, rd_kafka_t *rk, struct reader *reader)
     return c->has_failed ? 1 : 0;
 }
 
+static const char *topics_regex(const struct opts *o)
+{
+    return opts_text(o, "include", opts_text(o, "whitelist", opts_text(o, "blacklist", NULL)));
+}
+
 static int run_without_group(struct consumer *c, rd_kafka_t *rk)
 {
     struct reader_options ro = {
@@ -204,6 +210,7 @@ static int run_without_group(struct consumer *c, rd_kafka_t *rk)
         .rk = rk,
         .topic = opts_text(c->o, "topic", NULL),
         .pattern = &c->pattern,
+        .is_excluding = opts_has(c->o, "blacklist"),
         .partition = (int32_t)opts_int(c->o, "partition", -1),
         .offset = c->offset,
     };
@@ -252,7 +259,7 @@ static int run_with_group(struct consumer *c, rd_kafka_t *rk)
     if (topic != NULL)
         buf_printf(&name, "%s", topic);
     else
-        buf_printf(&name, "^(%s)$", opts_text(c->o, "include", opts_text(c->o, "whitelist", "")));
+        buf_printf(&name, "^(%s)$", topics_regex(c->o));
     rd_kafka_topic_partition_list_add(list, buf_cstr(&name), RD_KAFKA_PARTITION_UA);
     (void)rd_kafka_poll_set_consumer(rk);
     e = rd_kafka_subscribe(rk, list);
@@ -329,7 +336,9 @@ static enum err choose_offset(struct consumer *c, const struct props *p, struct 
 /* What Kafka's script refuses. */
 static int check_options(const struct opts *o)
 {
-    if (opts_has(o, "topic") + opts_has(o, "include") + opts_has(o, "whitelist") != 1)
+    if (opts_has(o, "topic") + opts_has(o, "include") + opts_has(o, "whitelist") +
+            opts_has(o, "blacklist") !=
+        1)
         return opts_fail(o, "Exactly one of --include/--topic is required.");
     if (opts_has(o, "partition") && !opts_has(o, "topic"))
         return opts_fail(o, "The topic is required when partition is specified.");
@@ -337,6 +346,9 @@ static int check_options(const struct opts *o)
         return opts_fail(o, "The partition is required when offset is specified.");
     if (opts_has(o, "offset") && opts_has(o, "from-beginning"))
         return opts_fail(o, "--from-beginning and --offset cannot be specified together.");
+    if (opts_has(o, "group") && opts_has(o, "blacklist"))
+        return opts_fail(o, "--blacklist does not work with --group: list the topics with "
+                            "--include");
     if (opts_has(o, "group") && opts_has(o, "partition"))
         return opts_fail(o, "Options group and partition cannot be specified together.");
     return -1;
@@ -396,8 +408,7 @@ static int run(const struct opts *o)
         return rc;
     rc = 1;
     c.pattern.is_all = true;
-    if (topics_pattern_init(&c.pattern, opts_text(o, "include", opts_text(o, "whitelist", NULL)),
-                            &why) != ERR_OK ||
+    if (topics_pattern_init(&c.pattern, topics_regex(o), &why) != ERR_OK ||
         choose_format(&c, &format, &why) != ERR_OK ||
         rk_load_props(o, "consumer.config", "consumer-property", &props, &why) != ERR_OK ||
         choose_offset(&c, &props, &why) != ERR_OK) {

@@ -13,6 +13,7 @@ enum {
     REFRESH_MS = 5000,        /* while something is being read */
     REFRESH_WAITING_MS = 500, /* while nothing is there yet */
     METADATA_TIMEOUT_MS = 10000,
+    OFFSETS_TIMEOUT_MS = 3000,
     BATCH_MAX = 2000
 };
 
@@ -60,9 +61,13 @@ static struct reader_topic *add_topic(struct reader *r, const char *name)
     return &r->topics[r->topic_count++];
 }
 
-/* Begins to read the partitions of t that are not read yet. False: a line was printed. */
-static bool begin_partitions(struct reader *r, struct reader_topic *t, int32_t count)
+/* Adds the partitions of mt that are not read yet to fresh. False: a line was printed. */
+static bool collect_partitions(struct reader *r, struct reader_topic *t,
+                               const struct rd_kafka_metadata_topic *mt,
+                               rd_kafka_topic_partition_list_t *fresh)
 {
+    int32_t count = mt->partition_cnt;
+
     if (count > t->partition_count) {
         t->is_reading = xrealloc(t->is_reading, (size_t)count * sizeof *t->is_reading);
         for (int32_t i = t->partition_count; i < count; i++)
@@ -76,17 +81,64 @@ static bool begin_partitions(struct reader *r, struct reader_topic *t, int32_t c
                         r->ro.partition, t->name, count - 1);
         return false;
     }
-    for (int32_t p = 0; p < count; p++) {
-        int64_t offset = r->is_first ? r->ro.offset : RD_KAFKA_OFFSET_BEGINNING;
+    for (int32_t i = 0; i < count; i++) {
+        int32_t p = mt->partitions[i].id;
+        rd_kafka_topic_partition_t *tp;
 
-        if (t->is_reading[p] || (r->ro.partition >= 0 && p != r->ro.partition))
+        if (p < 0 || p >= count || t->is_reading[p] ||
+            (r->ro.partition >= 0 && p != r->ro.partition))
             continue;
-        if (rd_kafka_consume_start_queue(t->handle, p, offset, r->queue) != 0) {
-            (void)opts_fail(r->ro.o, "topic %s partition %d: %s", t->name, p,
+        tp = rd_kafka_topic_partition_list_add(fresh, t->name, p);
+        tp->offset = r->is_first ? r->ro.offset : RD_KAFKA_OFFSET_BEGINNING;
+        /* remembered here: without a leader there is nobody to ask for offsets */
+        tp->err = mt->partitions[i].leader < 0 ? RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
+                                               : RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+    return true;
+}
+
+/* Turns "beginning" and "end" into numbers, one request to each leader. Left to librdkafka, each
+ * partition asks for itself, and one that asks before its broker is known waits half a second. What
+ * fails here stays as it is and is left to librdkafka after all. */
+static void resolve_offsets(struct reader *r, rd_kafka_topic_partition_list_t *fresh)
+{
+    rd_kafka_topic_partition_list_t *asked = rd_kafka_topic_partition_list_new(fresh->cnt);
+
+    for (int i = 0; i < fresh->cnt; i++) {
+        const rd_kafka_topic_partition_t *tp = &fresh->elems[i];
+
+        if (tp->offset < 0 && tp->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+            rd_kafka_topic_partition_list_add(asked, tp->topic, tp->partition)->offset = tp->offset;
+    }
+    if (asked->cnt > 0 && rd_kafka_offsets_for_times(r->ro.rk, asked, OFFSETS_TIMEOUT_MS) ==
+                              RD_KAFKA_RESP_ERR_NO_ERROR) {
+        for (int i = 0; i < asked->cnt; i++) {
+            const rd_kafka_topic_partition_t *a = &asked->elems[i];
+            rd_kafka_topic_partition_t *tp =
+                rd_kafka_topic_partition_list_find(fresh, a->topic, a->partition);
+
+            if (a->err == RD_KAFKA_RESP_ERR_NO_ERROR && a->offset >= 0 && tp != NULL)
+                tp->offset = a->offset;
+        }
+    }
+    rd_kafka_topic_partition_list_destroy(asked);
+}
+
+/* False: a line was printed. */
+static bool begin_partitions(struct reader *r, rd_kafka_topic_partition_list_t *fresh)
+{
+    if (fresh->cnt > 0)
+        resolve_offsets(r, fresh);
+    for (int i = 0; i < fresh->cnt; i++) {
+        const rd_kafka_topic_partition_t *tp = &fresh->elems[i];
+        struct reader_topic *t = find_topic(r, tp->topic);
+
+        if (rd_kafka_consume_start_queue(t->handle, tp->partition, tp->offset, r->queue) != 0) {
+            (void)opts_fail(r->ro.o, "topic %s partition %d: %s", tp->topic, tp->partition,
                             rd_kafka_err2str(rd_kafka_last_error()));
             return false;
         }
-        t->is_reading[p] = true;
+        t->is_reading[tp->partition] = true;
         r->reading_count++;
     }
     return true;
@@ -96,11 +148,12 @@ static bool is_wanted(const struct reader *r, const char *name)
 {
     if (r->ro.topic != NULL)
         return strcmp(r->ro.topic, name) == 0;
-    return topics_pattern_matches(r->ro.pattern, name) &&
+    return topics_pattern_matches(r->ro.pattern, name) != r->ro.is_excluding &&
            (r->ro.with_internal || !topics_is_internal(name));
 }
 
-static bool take_metadata(struct reader *r, const struct rd_kafka_metadata *m)
+static bool take_metadata(struct reader *r, const struct rd_kafka_metadata *m,
+                          rd_kafka_topic_partition_list_t *fresh)
 {
     for (int i = 0; i < m->topic_cnt; i++) {
         const struct rd_kafka_metadata_topic *mt = &m->topics[i];
@@ -123,7 +176,7 @@ static bool take_metadata(struct reader *r, const struct rd_kafka_metadata *m)
         t = find_topic(r, mt->topic);
         if (t == NULL)
             t = add_topic(r, mt->topic);
-        if (t == NULL || !begin_partitions(r, t, mt->partition_cnt))
+        if (t == NULL || !collect_partitions(r, t, mt, fresh))
             return false;
     }
     return true;
@@ -133,20 +186,23 @@ static bool take_metadata(struct reader *r, const struct rd_kafka_metadata *m)
 static bool refresh(struct reader *r)
 {
     const struct rd_kafka_metadata *m = NULL;
+    rd_kafka_topic_partition_list_t *fresh;
     rd_kafka_resp_err_t e;
     bool ok = true;
 
     if (r->ro.topic != NULL && r->topic_count == 0 && add_topic(r, r->ro.topic) == NULL)
         return false;
+    fresh = rd_kafka_topic_partition_list_new(0);
     e = rd_kafka_metadata(r->ro.rk, r->ro.topic == NULL,
                           r->ro.topic == NULL ? NULL : r->topics[0].handle, &m,
                           METADATA_TIMEOUT_MS);
     if (e == RD_KAFKA_RESP_ERR_NO_ERROR)
-        ok = take_metadata(r, m);
+        ok = take_metadata(r, m, fresh) && begin_partitions(r, fresh);
     else if (r->is_first && rd_kafka_poll(r->ro.rk, 0) == 0) /* else its own reason was printed */
         opts_warn(r->ro.o, "no metadata: %s; trying on", rd_kafka_err2str(e));
     if (m != NULL)
         rd_kafka_metadata_destroy(m);
+    rd_kafka_topic_partition_list_destroy(fresh);
     if (r->reading_count > 0 || (e == RD_KAFKA_RESP_ERR_NO_ERROR && r->ro.topic == NULL))
         r->is_first = false;
     r->next_refresh_ms =

@@ -17,6 +17,7 @@ struct reader_options {
     rd_kafka_t *rk;
     const char *topic;                    /* one topic, or ... */
     const struct topics_pattern *pattern; /* ... all whose names match */
+    bool is_excluding;                    /* ... or do not match */
     bool with_internal;                   /* pattern: internal topics too */
     int32_t partition;                    /* -1: all */
     int64_t offset;                       /* where to begin: a number or RD_KAFKA_OFFSET_... */
