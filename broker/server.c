@@ -21,8 +21,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#define HASH_FUNCTION HASH_FNV /* the default one makes clang warn of fall-through */
-#include <uthash.h>
+#include "common/base/hash.h"
 
 enum { ACCEPTS_A_TURN = 64, ACCEPT_PAUSE_MS = 100, SUBJECT_BYTES = 512 };
 

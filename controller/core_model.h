@@ -6,7 +6,7 @@
 
 #include "controller/controller_core.h"
 
-#include <uthash.h>
+#include "common/base/hash.h"
 
 struct core_ids {
     int32_t *v;

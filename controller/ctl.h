@@ -15,7 +15,7 @@
 #include "controller/controller_core.h"
 
 #include <stdatomic.h>
-#include <uthash.h>
+#include "common/base/hash.h"
 
 enum {
     CTL_MAGIC = 0x63746c31,

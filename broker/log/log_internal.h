@@ -11,8 +11,7 @@
 #include "broker/log/segment.h"
 
 #include <stdatomic.h>
-#define HASH_FUNCTION HASH_FNV /* the default one makes clang warn of fall-through */
-#include <uthash.h>
+#include "common/base/hash.h"
 
 /* One of log.dirs. Fixed but for the flag. */
 struct log_dir {

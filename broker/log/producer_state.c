@@ -4,8 +4,7 @@
 
 #include "common/record/batch.h"
 
-#define HASH_FUNCTION HASH_FNV /* the default one makes clang warn of fall-through */
-#include <uthash.h>
+#include "common/base/hash.h"
 
 struct producer_entry {
     UT_hash_handle hh;

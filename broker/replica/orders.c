@@ -143,6 +143,7 @@ static int16_t note_topic_id(struct partition *p, struct uuid id)
 }
 
 static void become_locked(struct partition *p, const struct replicas_order *o, struct wake *w)
+    REQUIRES(p->lock)
 {
     struct repl_event ev = {.kind = REPL_EV_BECOME};
 

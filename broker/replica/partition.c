@@ -293,6 +293,7 @@ static void follow(struct partition *p)
 }
 
 static void write_epoch(struct partition *p, const struct repl_effect *fx, struct wake *w)
+    REQUIRES(p->lock)
 {
     enum err rc = log_epoch_assign(p->log, fx->epoch, fx->offset);
 
@@ -314,7 +315,7 @@ static void note_quietly(struct partition *p, enum partition_watch_kind kind)
         watch_list_put(watch->list, watch);
 }
 
-static void set_hw(struct partition *p, int64_t hw, struct wake *w)
+static void set_hw(struct partition *p, int64_t hw, struct wake *w) REQUIRES(p->lock)
 {
     log_set_high_watermark(p->log, hw);
     replicas_note_hw(p->owner);
@@ -324,6 +325,7 @@ static void set_hw(struct partition *p, int64_t hw, struct wake *w)
 }
 
 static void do_effect(struct partition *p, const struct repl_effect *fx, struct wake *w)
+    REQUIRES(p->lock)
 {
     switch (fx->kind) {
     case REPL_FX_WRITE_EPOCH:
@@ -384,7 +386,7 @@ static bool concerns_followers(const struct partition *p, const struct repl_even
 /* HW goes into the log before anything is woken by it; the log's own HW must never be above its
  * end, which the core has checked. */
 static void step(struct partition *p, struct repl_event *ev, struct repl_effects *fx,
-                 struct wake *w)
+                 struct wake *w) REQUIRES(p->lock)
 {
     ev->now_ms = replicas_now_ms(p->owner);
     ev->live = replicas_live(p->owner);
@@ -781,6 +783,7 @@ void partition_watch_remove(struct partition_watch *watch)
 /* DeleteRecords may cut inside a batch: an empty follower then gets a first batch that begins below
  * its start (KAFKA-6975). Its log begins again at that batch. */
 static bool restart_at_batch(struct partition *p, const struct partition_fetched *f, struct wake *w)
+    REQUIRES(p->lock)
 {
     int64_t base;
 
@@ -995,6 +998,7 @@ int16_t partition_epoch_end(struct partition *p, int32_t current_leader_epoch, i
 }
 
 static int16_t delete_records_locked(struct partition *p, int64_t offset, struct wake *w)
+    REQUIRES(p->lock)
 {
     enum err rc;
 

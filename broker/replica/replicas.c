@@ -460,7 +460,7 @@ struct config_change {
     const struct log_config *config;
 };
 
-static void config_visit(void *arg, struct partition *p)
+static void config_visit(void *arg, struct partition *p) NO_THREAD_SAFETY
 {
     const struct config_change *c = arg;
     struct wake w;

@@ -6,8 +6,7 @@
  * when its read is submitted and given back when the read armed nothing, or the watch fired. */
 #include "common/zk/zks_internal.h"
 
-#define HASH_FUNCTION(key, len, hash) HASH_FNV(key, len, hash) /* the default one falls through */
-#include <uthash.h>
+#include "common/base/hash.h"
 
 struct zks_watched {
     UT_hash_handle hh;
