@@ -89,6 +89,18 @@ static bool keep_leader(const struct core_partition *p, int flags, struct core_s
     return shrinks || p->must_bump;
 }
 
+/* The members of the ISR that were not restarted since: they have all that was acknowledged. */
+static void isr_intact(const struct core_partition *p, struct core_state *next)
+{
+    next->isr.count = 0;
+    for (int32_t i = 0; i < p->state.isr.count; i++) {
+        const struct core_replica *r = core_replica_find(p, p->state.isr.v[i]);
+
+        if (r != NULL && r->must_leave == 0)
+            next->isr.v[next->isr.count++] = p->state.isr.v[i];
+    }
+}
+
 /* It cannot: the next leader, in order of what is lost by it. False: nothing to change. */
 static bool replace_leader(struct controller_core *core, struct core_partition *p, int flags,
                            struct core_state *next, enum core_why *why)
@@ -101,9 +113,12 @@ static bool replace_leader(struct controller_core *core, struct core_partition *
         next->leader = r->broker->id; /* next->isr has the usable ones */
         return true;
     }
-    core_ids_set(&next->isr, p->state.isr.v, p->state.isr.count);
-    r = first_in_isr(p, core_replica_is_staying);
-    if (r != NULL) { /* restarted so quickly that nobody took over: it has all there is */
+    isr_intact(p, next); /* absent, perhaps, but worth waiting for */
+    if (next->isr.count == 0) {
+        core_ids_set(&next->isr, p->state.isr.v, p->state.isr.count);
+        r = first_in_isr(p, core_replica_is_staying);
+    }
+    if (r != NULL) { /* all were restarted: one that is here has as much as any */
         next->leader = r->broker->id;
         isr_only(next, r->broker->id);
         return true;
@@ -127,8 +142,8 @@ static bool replace_leader(struct controller_core *core, struct core_partition *
         p->topic->is_config_reading = true;
         core_fx_topic(core, FX_READ_TOPIC_CONFIG, p->topic->name, -1);
     }
-    next->leader = -1; /* the ISR stays: any of them has all that was acknowledged */
-    return p->state.leader != -1 || p->must_bump;
+    next->leader = -1;
+    return p->state.leader != -1 || next->isr.count < p->state.isr.count || p->must_bump;
 }
 
 static void decide_existing(struct controller_core *core, struct core_partition *p, int flags)

@@ -100,6 +100,11 @@ void core_alter_run(struct controller_core *core, struct core_waiter *w)
     ASSERT(p->change == NULL);
     if (error != KE_NONE) {
         core_alter_failed(core, w, error);
+        if (error == KE_INVALID_UPDATE_VERSION) { /* the leader missed a version (somebody wrote the
+                                                     state by hand): it waits for LeaderAndIsr */
+            p->must_bump = true;
+            core_decide(core, p, 0);
+        }
         return;
     }
     if (is_repeat) {

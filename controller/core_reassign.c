@@ -158,6 +158,8 @@ static void plan(struct controller_core *core, struct core_partition *p,
     ids_minus(&p->adding, &all, &origin);
     ids_minus(&p->removing, &all, target);
     p->is_reassign_begun = p->is_reassign_written = false;
+    if (p->change != NULL)
+        p->change->ends_reassignment = false; /* it was the end of the older plan */
     (void)core_trace(core, TRACE_REASSIGN, p, core_is_reassigning(p) ? "begun" : "another order");
     if (!core_is_reassigning(p)) { /* only another order: brokers learn it at once */
         p->must_bump = true;

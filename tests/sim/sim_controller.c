@@ -18,7 +18,8 @@ enum {
     PARTITIONS = 6,
     IDS = 8, /* room in a list of broker ids */
     REQUESTS = 256,
-    CHAOS_STEPS = 1500,
+    ROUNDS = 30, /* of chaos, each with a rest in which ISRs may fill again */
+    BURST_MAX = 8,
     CALM_STEPS_MAX = 200000
 };
 
@@ -55,6 +56,7 @@ static bool list_same_set(const struct list *a, const struct list *b)
 /* ---- the fake ZooKeeper */
 struct zstate {
     bool has_node, exists;
+    bool is_edited; /* by hand, and not written by a controller since */
     int32_t leader, epoch, controller_epoch, version;
     int8_t recovery;
     struct list isr;
@@ -119,7 +121,10 @@ struct local { /* one replica in a broker's process */
     int32_t epoch, leader, version;
     struct list isr, replicas;
     bool is_dir_failed;
-    bool is_asking; /* an AlterPartition is on its way */
+    bool is_asking;  /* an AlterPartition is on its way */
+    bool is_pending; /* or is to be sent again, unchanged */
+    bool is_stuck;   /* or was refused: nothing more until LeaderAndIsr */
+    struct list proposed;
 };
 struct cached {
     bool exists;
@@ -151,6 +156,7 @@ struct controller_host {
 struct broker {
     bool is_alive, is_expired; /* expired: its session ended and it has not noticed */
     int64_t epoch;             /* its own */
+    bool is_stopping;          /* asked for its shutdown */
     int32_t controller_epoch;
     int64_t incarnation;
     struct local locals[TOPICS][PARTITIONS];
@@ -564,6 +570,7 @@ static void take_answer(const struct core_fx *f)
     struct request *q;
     struct broker *b;
     struct local *l;
+    int16_t error;
 
     if (index == 0)
         return;
@@ -576,16 +583,25 @@ static void take_answer(const struct core_fx *f)
         return;
     l = &b->locals[q->topic][q->partition];
     l->is_asking = false;
-    if (f->u.answer.error != KE_NONE || f->u.answer.items[0].error != KE_NONE) {
-        SAY("  alter %s-%d by %d: error %d/%d", names[q->topic], q->partition, q->broker,
-            f->u.answer.error, f->u.answer.count > 0 ? f->u.answer.items[0].error : 0);
+    if (l->epoch != q->epoch || !l->is_pending)
+        return; /* LeaderAndIsr came meanwhile */
+    error = f->u.answer.error != KE_NONE ? f->u.answer.error : f->u.answer.items[0].error;
+    if (error == KE_NOT_CONTROLLER || error == KE_STALE_BROKER_EPOCH ||
+        error == KE_REQUEST_TIMED_OUT)
+        return; /* the same again, later */
+    if (error == KE_INELIGIBLE_REPLICA) {
+        l->is_pending = false; /* back to what is committed */
         return;
     }
-    if (f->u.answer.items[0].leader_epoch == l->epoch &&
-        f->u.answer.items[0].partition_epoch >= l->version) {
-        l->version = f->u.answer.items[0].partition_epoch;
-        l->isr = list_of(f->u.answer.items[0].isr, f->u.answer.items[0].isr_count);
+    if (error != KE_NONE) {
+        SAY("  alter %s-%d by %d: error %d", names[q->topic], q->partition, q->broker, error);
+        l->is_stuck = true;
+        return;
     }
+    ASSERT(f->u.answer.items[0].leader_epoch == l->epoch);
+    l->is_pending = false;
+    l->version = f->u.answer.items[0].partition_epoch;
+    l->isr = list_of(f->u.answer.items[0].isr, f->u.answer.items[0].isr_count);
 }
 
 static void effects_take(int b)
@@ -962,7 +978,7 @@ static void enter(int b)
 
     w->zk.brokers[b] = (struct zbroker){.exists = true, .czxid = ++w->zk.zxid, .version = 1};
     br->epoch = w->zk.brokers[b].czxid;
-    br->is_expired = false;
+    br->is_expired = br->is_stopping = false;
     SAY("%d registers, epoch %lld", b, (long long)br->epoch);
     fire(LIST_BROKERS, -1);
 }
@@ -1081,24 +1097,18 @@ static void *request_new(int broker, enum core_answer_kind kind, int topic, int 
     return NULL;
 }
 
-/* A leader proposes: drops a follower, or takes in one that follows it in this epoch. full: all of
- * them. */
-static void propose_isr(int b, int topic, int p, bool full)
+/* What a leader proposes next: without a follower, or with those that follow it in this epoch
+ * (full: all of them). False: nothing. */
+static bool choose_isr(int b, int topic, int p, bool full)
 {
-    struct broker *br = &w->brokers[b];
-    struct local *l = &br->locals[topic][p];
-    struct controller_event ev = {.kind = CEV_ALTER_PARTITION};
-    struct core_alter_item item = {0};
+    struct local *l = &w->brokers[b].locals[topic][p];
     struct list isr = l->isr;
     int at;
 
-    if (!br->is_alive || !l->exists || l->leader != b || l->is_asking || l->is_dir_failed ||
-        w->zk.controller == -1)
-        return;
     if (!full && percent(40) && isr.n > 1) {
         at = below(isr.n);
         if (isr.v[at] == b)
-            return;
+            return false;
         isr.v[at] = isr.v[--isr.n];
     } else {
         for (int i = 0; i < l->replicas.n; i++) {
@@ -1110,22 +1120,42 @@ static void propose_isr(int b, int topic, int p, bool full)
                 isr.v[isr.n++] = id;
         }
         if (isr.n == l->isr.n)
-            return;
+            return false;
     }
-    ev.u.alter.handle = request_new(b, CORE_ANSWER_ALTER, topic, p);
-    if (ev.u.alter.handle == NULL)
+    l->proposed = isr;
+    l->is_pending = true;
+    return true;
+}
+
+static void propose_isr(int b, int topic, int p, bool full)
+{
+    struct broker *br = &w->brokers[b];
+    struct local *l = &br->locals[topic][p];
+    struct controller_event ev = {.kind = CEV_ALTER_PARTITION};
+    struct core_alter_item item = {0};
+    void *handle;
+
+    if (!br->is_alive || !l->exists || l->leader != b || l->is_asking || l->is_dir_failed ||
+        l->is_stuck || w->zk.controller == -1)
         return;
+    if (!l->is_pending && !choose_isr(b, topic, p, full))
+        return;
+    handle = request_new(b, CORE_ANSWER_ALTER, topic, p);
+    if (handle == NULL)
+        return;
+    w->requests[(uintptr_t)handle - 1].epoch = l->epoch;
     l->is_asking = true;
     item.at = (struct core_partition_ref){.topic_id = l->topic_id, .partition = p};
     item.leader_epoch = l->epoch;
     item.partition_epoch = l->version;
-    item.isr = isr.v;
-    item.isr_count = isr.n;
+    item.isr = l->proposed.v;
+    item.isr_count = l->proposed.n;
+    ev.u.alter.handle = handle;
     ev.u.alter.broker_id = b;
     ev.u.alter.broker_epoch = br->epoch;
     ev.u.alter.items = &item;
     ev.u.alter.count = 1;
-    SAY("%d proposes for %s-%d an ISR of %d", b, names[topic], p, isr.n);
+    SAY("%d proposes for %s-%d an ISR of %d", b, names[topic], p, item.isr_count);
     step(w->zk.controller, &ev);
 }
 
@@ -1140,6 +1170,7 @@ static void ask_shutdown(int b)
     ev.u.shutdown.broker_epoch = w->brokers[b].epoch;
     if (ev.u.shutdown.handle == NULL)
         return;
+    w->brokers[b].is_stopping = true;
     SAY("%d asks for its shutdown", b);
     step(w->zk.controller, &ev);
 }
@@ -1212,6 +1243,7 @@ static void edit_state(int topic, int p)
     if (w->zk.topics[topic].exists && s->exists) {
         SAY("state of %s-%d is rewritten", names[topic], p);
         s->version++;
+        s->is_edited = true;
     }
 }
 
@@ -1220,13 +1252,15 @@ static void chaos(void)
     int b = below(BROKERS), t = below(TOPICS), p = below(PARTITIONS);
     struct broker *br = &w->brokers[b];
 
-    switch (below(40)) {
+    switch (below(24)) {
     case 0:
         if (br->is_alive)
             kill_broker(b);
         break;
     case 1:
     case 2:
+    case 17:
+    case 18:
         if (!br->is_alive)
             start_broker(b);
         break;
@@ -1278,7 +1312,8 @@ static void chaos(void)
             edit_state(t, p);
         break;
     default:
-        propose_isr(b, t, p, false);
+        for (int k = 0; k < TOPICS * PARTITIONS; k++) /* the next one that somebody leads */
+            propose_isr((b + k / 6) % BROKERS, (t + k) % TOPICS, (p + k / 5) % PARTITIONS, false);
         break;
     }
 }
@@ -1322,7 +1357,56 @@ static bool advance(void)
     return false;
 }
 
-/* ---- the end: everybody back, nothing lost any more */
+/* ---- the end. First nothing new happens: what is running must come to agree by itself. */
+static void make_peace(void)
+{
+    w->is_calm = true;
+    for (int b = 0; b < BROKERS; b++) {
+        if (!w->brokers[b].is_alive)
+            start_broker(b);
+        suspect(b, false);
+    }
+}
+
+static void check_agreement(int t, int p)
+{
+    const struct ztopic *zt = &w->zk.topics[t];
+    const struct zstate *s = &zt->states[p];
+
+    for (int b = 0; b < BROKERS; b++) {
+        const struct broker *br = &w->brokers[b];
+        const struct cached *c = &br->cache[t][p];
+        const struct local *l = &br->locals[t][p];
+
+        ASSERT(c->exists && uuid_eq(c->topic_id, zt->id) && c->leader == s->leader &&
+               c->epoch == s->epoch && list_same_set(&c->isr, &s->isr));
+        SAY("%s-%d on %d: leader %d epoch %d v%d; here exists %d leader %d epoch %d v%d stuck %d "
+            "pending %d dir %d",
+            names[t], p, b, s->leader, s->epoch, s->version, l->exists, l->leader, l->epoch,
+            l->version, l->is_stuck, l->is_pending, l->is_dir_failed);
+        if (!list_has(&zt->parts[p].replicas, b) || l->is_dir_failed || br->is_stopping)
+            continue;
+        ASSERT(l->exists && uuid_eq(l->topic_id, zt->id) && l->epoch == s->epoch &&
+               l->leader == s->leader);
+        ASSERT(b != s->leader ||
+               (!l->is_stuck && !l->is_pending && (l->version == s->version || s->is_edited) &&
+                list_same_set(&l->isr, &s->isr)));
+    }
+}
+
+static void check_peace(void)
+{
+    for (int t = 0; t < TOPICS; t++) {
+        const struct ztopic *zt = &w->zk.topics[t];
+
+        for (int p = 0; zt->exists && !zt->is_delete_asked && p < zt->count; p++) {
+            if (zt->states[p].exists)
+                check_agreement(t, p);
+        }
+    }
+}
+
+/* Then everybody back, nothing lost any more */
 static void calm_down(void)
 {
     w->is_calm = true;
@@ -1411,6 +1495,38 @@ static void check_end(void)
     }
 }
 
+/* Several things at once, with little time between them. */
+static void burst(void)
+{
+    int count = 1 + below(BURST_MAX);
+
+    for (int i = 0; i < count; i++) {
+        int pause = below(4) == 0 ? below(60) : below(6);
+
+        chaos();
+        for (int k = 0; k < pause; k++, w->steps++)
+            (void)advance();
+        w->now_ms += below(20);
+    }
+}
+
+/* Some of what is due is done, often all; and leaders take in who follows them. */
+static void rest(void)
+{
+    int limit = percent(70) ? 100000 : below(300);
+
+    for (int i = 0; i < limit && advance(); i++)
+        w->steps++;
+    for (int b = 0; percent(80) && b < BROKERS; b++) {
+        for (int t = 0; t < TOPICS; t++) {
+            for (int p = 0; p < PARTITIONS; p++)
+                propose_isr(b, t, p, true);
+        }
+    }
+    for (int i = 0; i < limit && advance(); i++)
+        w->steps++;
+}
+
 static uint64_t run(uint64_t seed, bool is_verbose)
 {
     const struct core_options o = {.is_delete_enabled = true,
@@ -1432,13 +1548,14 @@ static uint64_t run(uint64_t seed, bool is_verbose)
         if (percent(80))
             start_broker(b);
     }
-    for (w->steps = 0; w->steps < CHAOS_STEPS; w->steps++) {
-        w->now_ms += below(20);
-        if (percent(15))
-            chaos();
-        else
-            (void)advance();
+    for (int round = 0; round < ROUNDS; round++) {
+        burst();
+        rest();
     }
+    make_peace();
+    settle();
+    all_propose();
+    check_peace();
     calm_down();
     settle();
     all_propose();
