@@ -23,6 +23,7 @@ void log_manager_post(struct log *l, unsigned work)
     if (l->is_open) {
         if (l->work == 0)
             TAILQ_INSERT_TAIL(&m->queue, l, work_link);
+        m->flush_waiting += (work & ~l->work & LOG_WORK_FLUSH) != 0;
         l->work |= work;
         (void)pthread_cond_broadcast(&m->changed);
     }
@@ -75,6 +76,52 @@ static void flush_one(struct log_manager *m, struct log *l)
     unlock_user(m, l);
 }
 
+void log_group_add(struct log_group *g, struct log *l)
+{
+    if (g->count == g->cap) {
+        g->cap = g->cap == 0 ? 64 : g->cap * 2;
+        g->logs = xrealloc(g->logs, g->cap * sizeof(struct log *));
+    }
+    g->logs[g->count++] = l;
+}
+
+void log_group_fini(struct log_group *g)
+{
+    FREE_NULL(&g->logs);
+    FREE_NULL(&g->jobs);
+    g->count = g->cap = 0;
+}
+
+enum err log_group_flush(struct log_manager *m, struct log_group *g)
+{
+    enum err rc = ERR_OK;
+
+    g->jobs = xcalloc(g->count + 1, sizeof(struct log_flush_job *));
+    for (size_t i = 0; i < g->count; i++) {
+        struct log *l = g->logs[i];
+        if (log_is_offline(l))
+            continue;
+        lock_user(m, l);
+        g->jobs[i] = log_flush_begin(l);
+        unlock_user(m, l);
+        enum err one = log_flush_run_grouped(g->jobs[i]);
+        if (one != ERR_OK)
+            log_dir_fail(l->dir, "flush", one);
+    }
+    for (int d = 0; d < m->dir_count; d++)
+        if (!log_dir_is_offline(m->dirs[d]) && log_dir_sync(m->dirs[d]) != ERR_OK)
+            rc = ERR_IO;
+    for (size_t i = 0; i < g->count; i++) {
+        struct log *l = g->logs[i];
+        if (g->jobs[i] == NULL)
+            continue;
+        lock_user(m, l);
+        log_flush_end(l, &g->jobs[i], log_is_offline(l) ? ERR_OFFLINE : ERR_OK);
+        unlock_user(m, l);
+    }
+    return rc;
+}
+
 /* Keeps the log in the list of those with files to unlink as long as there are some. */
 static void unlink_one(struct log_manager *m, struct log *l, int64_t now_wall_ms)
 {
@@ -113,12 +160,47 @@ static struct log *next_work(struct log_manager *m, int64_t deadline_mono_ms, un
         l = NULL;
     if (l != NULL) {
         TAILQ_REMOVE(&m->queue, l, work_link);
+        m->flush_waiting -= (l->work & LOG_WORK_FLUSH) != 0;
         *work_out = l->work;
         l->work = 0;
         l->pins++;
     }
     lock_release(&m->lock);
     return l;
+}
+
+/* When many logs wait for a flush (after a pass over all of them, or a wave of rolls) they are
+ * taken together. True: it was so. */
+static bool flush_many(struct log_manager *m)
+{
+    enum { MANY = 32, AT_A_TIME = 1000 };
+    struct log_group g = {0};
+    struct log *l, *next;
+    size_t waiting = 0;
+
+    lock_take(&m->lock);
+    TAILQ_FOREACH (l, &m->queue, work_link)
+        waiting += (l->work & LOG_WORK_FLUSH) != 0;
+    for (l = TAILQ_FIRST(&m->queue); waiting >= MANY && l != NULL && g.count < AT_A_TIME;
+         l = next) {
+        next = TAILQ_NEXT(l, work_link);
+        if ((l->work & LOG_WORK_FLUSH) == 0)
+            continue;
+        m->flush_waiting--;
+        l->work &= ~(unsigned)LOG_WORK_FLUSH;
+        if (l->work == 0)
+            TAILQ_REMOVE(&m->queue, l, work_link);
+        l->pins++;
+        log_group_add(&g, l);
+    }
+    lock_release(&m->lock);
+    bool any = g.count > 0;
+    if (any && log_group_flush(m, &g) != ERR_OK)
+        SLOG(ERROR, "log", "flush failed", KV_I("logs", g.count));
+    for (size_t i = 0; i < g.count; i++)
+        log_manager_unpin(m, g.logs[i]);
+    log_group_fini(&g);
+    return any;
 }
 
 static void do_work(struct log_manager *m, struct log *l, unsigned work)
@@ -291,6 +373,7 @@ static void *background(void *arg)
     while (!is_stopping(m)) {
         unsigned work;
         struct log *l = next_work(m, tick.next_ms, &work);
+        flushes += flush_many(m);
         if (l != NULL) {
             flushes += (work & LOG_WORK_FLUSH) != 0;
             do_work(m, l, work);

@@ -27,7 +27,8 @@ struct log_flush_job {
     bool needs_files[FLUSH_SEGMENTS_MAX];
     int32_t count;
     bool has_epochs, has_metadata, sync_folder, sync_dir;
-    enum err rc; /* of begin */
+    bool is_grouped; /* the caller syncs the whole file system: write, but do not wait */
+    enum err rc;     /* of begin */
     uint32_t generation;
     int64_t end_offset; /* below it all is on disk when the job is done */
     int64_t snapshot_offset;
@@ -76,7 +77,7 @@ struct log_flush_job *log_flush_begin(struct log *l)
     return j;
 }
 
-static enum err write_synced(const char *path, const uint8_t *p, size_t n)
+static enum err write_file(const char *path, const uint8_t *p, size_t n, bool sync)
 {
     int fd;
 
@@ -84,7 +85,7 @@ static enum err write_synced(const char *path, const uint8_t *p, size_t n)
     if (rc != ERR_OK)
         return rc;
     rc = fsx_pwrite_all(fd, p, n, 0);
-    if (rc == ERR_OK)
+    if (rc == ERR_OK && sync)
         rc = fsx_fdatasync(fd);
     if (close(fd) != 0 && rc == ERR_OK)
         rc = err_from_errno(errno);
@@ -101,7 +102,7 @@ static enum err write_snapshots(struct log_flush_job *j)
         (void)snprintf(path, sizeof path, "%s/%020" PRId64 ".snapshot", j->folder->path, p->offset);
         rc = fault_point("log.snapshot.write");
         if (rc == ERR_OK)
-            rc = write_synced(path, p->bytes.p, p->bytes.len);
+            rc = write_file(path, p->bytes.p, p->bytes.len, !j->is_grouped);
         if (rc != ERR_OK)
             break;
         j->snapshot_offset = p->offset;
@@ -114,6 +115,8 @@ static enum err sync_segment(struct log_flush_job *j, int32_t i)
     int fd;
 
     enum err rc = j->needs_files[i] ? index_create(j->segments[i]) : ERR_OK;
+    if (j->is_grouped)
+        return rc;
     if (rc == ERR_OK)
         rc = segment_fd(j->segments[i], 0, &fd);
     if (rc == ERR_OK) {
@@ -141,6 +144,20 @@ static enum err sync_file(const char *folder, const char *name)
     return rc;
 }
 
+/* As fsx_replace_durably, but the caller syncs the file system before it relies on the new content.
+ * Until then a crash may leave an empty file; the epochs are then found in the batches, as the
+ * recovery point has not passed them. */
+static enum err replace_file(const char *path, const struct buf *content)
+{
+    char *tmp = xasprintf("%s.tmp", path);
+
+    enum err rc = write_file(tmp, content->p, content->len, false);
+    if (rc == ERR_OK && rename(tmp, path) != 0)
+        rc = err_from_errno(errno);
+    mem_free(tmp);
+    return rc;
+}
+
 /* A truncation may have written newer ones since these were taken. */
 static enum err write_epochs(struct log_flush_job *j)
 {
@@ -151,7 +168,8 @@ static enum err write_epochs(struct log_flush_job *j)
     (void)snprintf(path, sizeof path, "%s/leader-epoch-checkpoint", j->folder->path);
     log_manager_lock_files(l->dir->manager);
     if (l->epochs_written < j->epochs_number) {
-        rc = fsx_replace_durably(path, j->epochs.p, j->epochs.len, 0644);
+        rc = j->is_grouped ? replace_file(path, &j->epochs)
+                           : fsx_replace_durably(path, j->epochs.p, j->epochs.len, 0644);
         l->epochs_written = j->epochs_number;
     }
     log_manager_unlock_files(l->dir->manager);
@@ -164,15 +182,23 @@ enum err log_flush_run(struct log_flush_job *j)
 
     for (int32_t i = 0; rc == ERR_OK && i < j->count; i++)
         rc = sync_segment(j, i);
-    if (rc == ERR_OK && j->has_metadata)
-        rc = sync_file(j->folder->path, "partition.metadata");
     if (rc == ERR_OK && j->has_epochs)
         rc = write_epochs(j);
+    if (j->is_grouped || rc != ERR_OK)
+        return rc;
+    if (j->has_metadata)
+        rc = sync_file(j->folder->path, "partition.metadata");
     if (rc == ERR_OK && j->sync_folder)
         rc = fsx_sync_dir(j->folder->path);
     if (rc == ERR_OK && j->sync_dir)
         rc = fsx_sync_dir(j->log->dir->path);
     return rc;
+}
+
+enum err log_flush_run_grouped(struct log_flush_job *j)
+{
+    j->is_grouped = true;
+    return log_flush_run(j);
 }
 
 /* A snapshot inside a segment is of use only until there is a newer one. */
@@ -219,6 +245,19 @@ void log_flush_end(struct log *l, struct log_flush_job **jp, enum err rc)
     log_folder_unref(&j->folder);
     buf_fini(&j->epochs);
     mem_free(j);
+}
+
+enum err log_dir_sync(struct log_dir *d)
+{
+    /* the lock file is open since the start, so no error of a write since then is missed */
+    enum err rc = fault_point("log.flush.sync");
+
+    ASSERT(d->lock_fd >= 0);
+    if (rc == ERR_OK && syncfs(d->lock_fd) != 0)
+        rc = err_from_errno(errno);
+    if (rc != ERR_OK)
+        log_dir_fail(d, "sync the file system", rc);
+    return rc;
 }
 
 bool log_has_unflushed(const struct log *l)

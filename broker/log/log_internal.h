@@ -139,8 +139,9 @@ struct log_open_args {
 NODISCARD enum err log_open(const struct log_open_args *a, struct log **out, struct errtext *why);
 /* Writes what is buffered (index entries, epochs, a snapshot), flushes, frees. Not when offline. */
 NODISCARD enum err log_close(struct log **l);
-NODISCARD enum err log_prepare_close(struct log *l); /* the same but for the freeing */
-void log_free(struct log **l);                       /* without writing anything */
+NODISCARD enum err log_prepare_close(struct log *l);  /* the same but for the freeing */
+NODISCARD enum err log_finish_writing(struct log *l); /* its first part: all but the flush */
+void log_free(struct log **l);                        /* without writing anything */
 
 /* ---- the tail: log_tail.c */
 void tail_add(struct log *l, int64_t last_offset, int64_t position, int64_t now_ms);
@@ -171,6 +172,10 @@ struct log_flush_job; /* what a flush writes, taken under the lock, written with
 bool log_has_unflushed(const struct log *l);
 struct log_flush_job *log_flush_begin(struct log *l);
 NODISCARD enum err log_flush_run(struct log_flush_job *j);
+/* For many logs at a time: run writes without waiting, then one log_dir_sync for all of a dir, then
+ * the ends. (Thousands of fsyncs take minutes, a syncfs seconds.) */
+NODISCARD enum err log_flush_run_grouped(struct log_flush_job *j);
+NODISCARD enum err log_dir_sync(struct log_dir *d);
 /* Under the lock again. Frees the job; advances the recovery point when rc is OK. */
 void log_flush_end(struct log *l, struct log_flush_job **j, enum err rc);
 NODISCARD enum err log_write_snapshot(struct log *l,

@@ -432,6 +432,7 @@ static void take_out(struct log_manager *m, struct log *l)
     lock_take(&m->lock);
     HASH_DEL(m->logs, l);
     l->is_open = false;
+    m->flush_waiting -= (l->work & LOG_WORK_FLUSH) != 0;
     if (l->work != 0)
         TAILQ_REMOVE(&m->queue, l, work_link);
     if (l->is_unlinking)
@@ -478,19 +479,31 @@ enum err log_manager_delete(struct log_manager *m, struct log *l)
 }
 
 /* ---- the end */
+/* Flushes what is not on disk yet: a few logs one by one, many with one sync for all. */
 static enum err close_logs(struct log_manager *m)
 {
+    enum { FEW = 16 };
+    struct log_group g = {0};
     struct log *l, *tmp;
-    enum err rc = ERR_OK;
 
     HASH_ITER (hh, m->logs, l, tmp) {
-        struct log_dir *d = l->dir;
-        enum err one = log_is_offline(l) ? ERR_OK : log_prepare_close(l);
-        if (one != ERR_OK) {
-            log_dir_fail(d, "close a log", one);
-            rc = one;
-        }
+        if (log_is_offline(l))
+            continue;
+        enum err rc = log_finish_writing(l);
+        if (rc != ERR_OK)
+            log_dir_fail(l->dir, "close a log", rc);
+        else if (log_has_unflushed(l))
+            log_group_add(&g, l);
     }
+    enum err rc = ERR_OK;
+    if (g.count > FEW)
+        rc = log_group_flush(m, &g);
+    /* what did not fit into one turn, and the few */
+    for (size_t i = 0; i < g.count; i++) {
+        enum err one = log_is_offline(g.logs[i]) ? ERR_OFFLINE : log_flush(g.logs[i]);
+        rc = rc == ERR_OK ? one : rc;
+    }
+    log_group_fini(&g);
     return rc;
 }
 

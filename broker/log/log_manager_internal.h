@@ -27,6 +27,7 @@ struct log_manager {
     pthread_cond_t changed;
     struct log *logs;                    /* guarded by lock */
     struct log_queue queue;              /* guarded by lock */
+    size_t flush_waiting;                /* logs in it with LOG_WORK_FLUSH; guarded by lock */
     struct log_queue unlinks;            /* guarded by lock */
     bool is_stopping;                    /* guarded by lock */
     bool has_failed_dirs;                /* guarded by lock */
@@ -68,6 +69,18 @@ void log_background_stop(struct log_manager *m);
 /* Renames nothing: the folder is there already, to be removed after delay. */
 void log_background_doom(struct log_manager *m, const char *path, int64_t delay_ms);
 void log_background_remove_doomed(struct log_manager *m, int64_t now_mono_ms, bool all);
+
+/* Logs to flush together. */
+struct log_group {
+    struct log **logs;
+    struct log_flush_job **jobs;
+    size_t count, cap;
+};
+void log_group_add(struct log_group *g, struct log *l);
+/* Writes all, syncs each dir once, advances the recovery points. Takes and gives the users' locks.
+ * A log with very many unflushed segments may have some left. */
+NODISCARD enum err log_group_flush(struct log_manager *m, struct log_group *g);
+void log_group_fini(struct log_group *g);
 
 /* The logs, each with a pin; count_out of them. The caller unpins each and frees the array. */
 struct log **log_manager_pin_all(struct log_manager *m, size_t *count_out);

@@ -161,39 +161,3 @@ enum err log_load_producers(struct log *l, int64_t offset, bool was_clean)
     producer_state_set_hw(l->producers, l->high_watermark);
     return rc;
 }
-
-static enum err write_snapshot_file(const struct log *l, int64_t offset, const struct buf *bytes)
-{
-    char path[SEGMENT_PATH_MAX];
-    int fd;
-
-    log_snapshot_path(l, offset, path);
-    enum err rc = fault_point("log.snapshot.write");
-    if (rc == ERR_OK)
-        rc = fsx_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644, &fd);
-    if (rc != ERR_OK)
-        return rc;
-    rc = fsx_pwrite_all(fd, bytes->p, bytes->len, 0);
-    if (rc == ERR_OK)
-        rc = fsx_fdatasync(fd);
-    if (close(fd) != 0 && rc == ERR_OK)
-        rc = err_from_errno(errno);
-    return rc;
-}
-
-enum err log_write_snapshot(struct log *l, int64_t offset)
-{
-    struct buf b = {0};
-
-    producer_state_encode(l->producers, &b);
-    enum err rc = write_snapshot_file(l, offset, &b);
-    buf_fini(&b);
-    if (rc == ERR_OK) {
-        l->has_snapshots = true;
-        l->snapshot_offset = offset;
-        l->is_folder_dirty = true;
-    } else {
-        log_dir_fail(l->dir, "write a producer snapshot", rc);
-    }
-    return rc;
-}

@@ -541,15 +541,30 @@ static struct log *log_alloc(const struct log_open_args *a)
     return l;
 }
 
+/* A log in a folder that was made just now. Its index files come with the first flush. */
+static enum err begin_new(struct log *l, int64_t start_offset)
+{
+    l->is_dir_dirty = true;
+    l->end_offset = start_offset;
+    enum err rc = log_roll_at(l, start_offset, clock_wall_ms());
+    l->start_offset = l->high_watermark = l->recovery_point = start_offset;
+    return rc;
+}
+
 enum err log_open(const struct log_open_args *a, struct log **out, struct errtext *why)
 {
     struct log *l = log_alloc(a);
     struct listing found = {0};
     enum err rc = ERR_OK;
+    bool is_new = a->create && mkdir(l->folder->path, 0755) == 0;
 
     *out = NULL;
-    if (a->create && mkdir(l->folder->path, 0755) != 0 && errno != EEXIST)
+    if (a->create && !is_new && errno != EEXIST)
         rc = err_from_errno(errno);
+    if (is_new) {
+        rc = begin_new(l, a->start_offset);
+        goto out;
+    }
     if (rc == ERR_OK)
         rc = list_folder(l->folder->path, &found);
     if (rc == ERR_OK)
@@ -560,7 +575,6 @@ enum err log_open(const struct log_open_args *a, struct log **out, struct errtex
         rc = add_segments(l, &found);
     if (rc == ERR_OK && l->segment_count == 0) {
         l->end_offset = a->start_offset;
-        l->is_dir_dirty = true; /* the folder may be new, too */
         rc = log_roll_at(l, a->start_offset, clock_wall_ms());
         if (rc == ERR_OK) {
             rc = index_create(log_active(l));
@@ -575,6 +589,7 @@ enum err log_open(const struct log_open_args *a, struct log **out, struct errtex
         rc = load_content(l, a);
     if (rc == ERR_OK)
         rc = settle(l, a, found.has_snapshots);
+out:
     mem_free(found.found);
     if (rc != ERR_OK) {
         errtext_set(why, "load %s: %s", l->folder->path, err_text(rc));
@@ -611,17 +626,21 @@ void log_free(struct log **lp)
     mem_free(l);
 }
 
-enum err log_prepare_close(struct log *l)
+enum err log_finish_writing(struct log *l)
 {
     enum err rc = l->tail != NULL ? tail_finish_segment(l) : ERR_OK;
 
     if (rc == ERR_OK && (l->has_snapshots || !producer_state_is_empty(l->producers)) &&
         l->snapshot_offset != l->end_offset)
-        rc = log_write_snapshot(l, l->end_offset);
-    if (rc == ERR_OK)
-        rc = log_flush(l);
+        log_take_snapshot(l, l->end_offset);
     log_unlink_deleted(l);
     return rc;
+}
+
+enum err log_prepare_close(struct log *l)
+{
+    enum err rc = log_finish_writing(l);
+    return rc == ERR_OK ? log_flush(l) : rc;
 }
 
 enum err log_close(struct log **lp)

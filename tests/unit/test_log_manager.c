@@ -386,6 +386,47 @@ START_TEST(threads_do_not_disturb_each_other)
 }
 END_TEST
 
+START_TEST(many_logs_are_flushed_together)
+{
+    enum { LOGS = 200 };
+    struct log *logs[LOGS];
+
+    start();
+    for (int i = 0; i < LOGS; i++) {
+        logs[i] = create("t", i);
+        ck_assert_int_eq(append(logs[i], 2), KE_NONE);
+        log_manager_post(logs[i], LOG_WORK_FLUSH);
+    }
+    log_manager_start(m, take, give);
+    for (int i = 0; i < LOGS; i++)
+        for (int k = 0; k < 5000 && atomic_load(&logs[i]->recovery_point) < 2; k++)
+            usleep(1000);
+    lock_take(&partition_lock);
+    for (int i = 0; i < LOGS; i++) {
+        ck_assert_int_eq(logs[i]->recovery_point, 2);
+        ck_assert(!log_has_unflushed(logs[i]));
+    }
+    lock_release(&partition_lock);
+    for (int i = 0; i < LOGS; i++)
+        ck_assert_int_eq(append(logs[i], 1), KE_NONE);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+    start();
+    for (int i = 0; i < LOGS; i++)
+        ck_assert_int_eq(log_end_offset(log_manager_find(m, STR_LIT("t"), i)), 3);
+    /* a sync that fails is the end of both dirs, and no clean mark is written */
+    for (int i = 0; i < LOGS; i++)
+        ck_assert_int_eq(append(log_manager_find(m, STR_LIT("t"), i), 1), KE_NONE);
+    setenv("KAFUKA_FAULT", "log.flush.sync=eio,log.flush.sync=eio", 1);
+    fault_init();
+    ck_assert_int_ne(log_manager_close(&m, 1), ERR_OK);
+    unsetenv("KAFUKA_FAULT");
+    fault_init();
+    start();
+    ck_assert(!m->dirs[0]->was_clean && !m->dirs[1]->was_clean);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
 START_TEST(a_damaged_checkpoint_is_not_believed)
 {
     char path[300];
@@ -424,6 +465,7 @@ int main(void)
     tcase_add_test(t, a_failed_dir_is_told_once_and_the_other_goes_on);
     tcase_add_test(t, rolled_segments_are_flushed_in_the_background);
     tcase_add_test(t, threads_do_not_disturb_each_other);
+    tcase_add_test(t, many_logs_are_flushed_together);
     tcase_add_test(t, a_damaged_checkpoint_is_not_believed);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
