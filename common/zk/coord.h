@@ -27,8 +27,10 @@ enum coord_state { COORD_DISCONNECTED, COORD_CONNECTED, COORD_EXPIRED, COORD_CLO
 
 struct coord_options {
     const char *connect; /* "h1:p1,h2:p2/chroot"; the chroot is made if missing */
-    int64_t session_timeout_ms, connection_timeout_ms;
-    struct mailbox *mailbox; /* for session events; NULL in tools */
+    int64_t session_timeout_ms;
+    int64_t connection_timeout_ms; /* -1: without end; of the _wait forms, and of coord_open */
+    int64_t open_timeout_ms;       /* of coord_open, if it is another one; 0: as above */
+    struct mailbox *mailbox;       /* for session events; NULL in tools */
     /* On the mailbox's owner: the state changed. EXPIRED: all watches and ephemerals are gone; a
      * new session is being made; then CONNECTED comes with session_is_new. */
     void (*on_state)(void *arg, enum coord_state s, bool session_is_new);
@@ -50,9 +52,9 @@ enum {
 NODISCARD enum err coord_check_setting(const char *name, const char *value, struct errtext *why);
 /* The rules of a connect string ("h1:p1,h2:p2/chroot"): INVALID with text. */
 NODISCARD enum err coord_check_connect(const char *connect, struct errtext *why);
-/* Waits for the connection up to connection_timeout_ms (-1: without end), trying all the while and
- * saying so. INVALID: the connect string; UNREACHABLE; CLOSED: *stop became true; all with text.
- * Fork (--daemon) before the first call: the library starts threads. */
+/* Waits for the connection up to its timeout, trying all the while and saying so. INVALID: the
+ * connect string; UNREACHABLE; CLOSED: *stop became true; all with text. Fork (--daemon) before the
+ * first call: the library starts threads. */
 NODISCARD enum err coord_open(const struct coord_options *o, struct coord **out,
                               struct errtext *why);
 /* Ends the session: the request is with the server when this returns; ephemerals go as it is

@@ -24,6 +24,7 @@ enum {
     ZKS_REPEATS_MAX = 1000, /* of one read */
     ZKS_RESOLUTION_DELAY_MS = 1000,
     ZKS_REOPEN_DELAY_MS = 1000,
+    ZKS_SAY_FIRST_MS = 1000,
     ZKS_SAY_SO_MS = 5000,
     ZKS_PATIENCE_MS = 1500,
     ZKS_LOOK_MS = 250, /* at handles that are not connected */
