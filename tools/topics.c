@@ -361,6 +361,9 @@ static int run_create(struct admin *a, const struct opts *o)
     } while (code == KE_NOT_CONTROLLER && admin_retry_controller(a, deadline_ms));
     if (code == KE_TOPIC_ALREADY_EXISTS && opts_has(o, "if-not-exists"))
         return 0;
+    /* Kafka's words, which scripts look for, whatever the broker's are */
+    if (code == KE_TOPIC_ALREADY_EXISTS)
+        return topics_fail("Topic '%s' already exists.", name);
     if (code != KE_NONE)
         return topics_fail("%s", admin_error(a, code, response.topics[0].error_message));
     printf("Created topic %s.\n", name);
