@@ -3,6 +3,7 @@
 #include "broker/api/api.h"
 #include "broker/api/control.h"
 #include "broker/api/fetch_session.h"
+#include "broker/api/new_topics.h"
 #include "broker/api/producer_id.h"
 #include "broker/config.h"
 #include "common/protocol/messages.h"
@@ -52,6 +53,7 @@ void api_start(struct broker *b)
     a->sessions = fetch_session_cache_new(b->config->max_incremental_fetch_session_cache_slots,
                                           SESSION_EVICTION_MS);
     a->producer_ids = producer_ids_new(b);
+    a->new_topics = new_topics_new();
     b->metadata = metadata_cache_new(b->loops, b->loop_count);
     b->api = a;
 }
@@ -82,6 +84,7 @@ void api_stop(struct broker *b)
         fetch_session_close_all(a->sessions);
         fetch_session_cache_free(&a->sessions);
         producer_ids_free(&a->producer_ids);
+        new_topics_free(&a->new_topics);
         mem_free(a);
     }
     metadata_cache_free(&b->metadata);

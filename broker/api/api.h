@@ -17,6 +17,7 @@
 
 struct api;
 struct fetch_session_cache;
+struct new_topics;
 struct producer_ids;
 
 /* Makes broker->metadata and broker->api. Before requests come; loops and config exist. */
@@ -101,6 +102,7 @@ struct api {
     struct broker *broker;
     struct fetch_session_cache *sessions;
     struct producer_ids *producer_ids;
+    struct new_topics *new_topics;
     int seat_count;
     struct api_seat seats[];
 };

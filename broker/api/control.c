@@ -7,6 +7,7 @@
 #include "broker/api/control.h"
 
 #include "broker/api/api.h"
+#include "broker/api/new_topics.h"
 #include "broker/broker.h"
 #include "broker/replica/replicas.h"
 #include "common/base/slog.h"
@@ -190,6 +191,7 @@ void api_leader_and_isr(struct request *r)
     for (int32_t i = 0; i < req->live_leaders_count; i++)
         replicas_note_leader(replicas, req->live_leaders[i].broker_id,
                              req->live_leaders[i].host_name, req->live_leaders[i].port);
+    new_topics_note(r->broker->api->new_topics, req);
     r->handler_data = c;
     replicas_carry_out(replicas, c->orders, c->count, leader_and_isr_done, c);
 }

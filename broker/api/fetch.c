@@ -11,6 +11,7 @@
  * read in what is not in the page cache. */
 #include "broker/api/api.h"
 #include "broker/api/fetch_session.h"
+#include "broker/api/new_topics.h"
 #include "broker/config.h"
 #include "broker/replica/partition.h"
 #include "common/protocol/codec.h"
@@ -49,23 +50,25 @@ static void fetch_look(struct fetch *f, bool force);
 
 /* ---- one partition */
 
+/* The partition's topic by the client's name or id, and what forbids to read it. A follower may be
+ * ahead of the metadata: it has its orders, and so have we; the replica itself says what it is. */
 static int16_t part_resolve(struct fetch *f, struct fetch_part *p, struct str *topic_out)
 {
     struct request *r = f->request;
     struct metadata *m = metadata_current(r);
-    const struct metadata_topic *t;
-    *topic_out = p->topic->name;
-    if (f->list->uses_ids) {
-        t = metadata_topic_by_id(m, p->topic->id);
-        if (t == NULL)
-            return KE_UNKNOWN_TOPIC_ID;
-        *topic_out = t->name;
-    } else {
-        t = metadata_topic(m, p->topic->name);
-    }
-    if (f->is_denied || (f->replica_id < 0 && !authorize(r, ACL_READ, ACL_TOPIC, *topic_out)))
+    const struct metadata_topic *t = f->list->uses_ids ? metadata_topic_by_id(m, p->topic->id)
+                                                       : metadata_topic(m, p->topic->name);
+    bool is_follower = f->replica_id >= 0;
+    *topic_out = !f->list->uses_ids ? p->topic->name
+                 : t != NULL        ? t->name
+                 : is_follower
+                     ? new_topics_find(r->broker->api->new_topics, p->topic->id, &r->arena)
+                     : STR_NULL;
+    if (topic_out->len < 0)
+        return KE_UNKNOWN_TOPIC_ID;
+    if (f->is_denied || (!is_follower && !authorize(r, ACL_READ, ACL_TOPIC, *topic_out)))
         return KE_TOPIC_AUTHORIZATION_FAILED;
-    if (metadata_partition_of(t, p->index) == NULL)
+    if (!is_follower && metadata_partition_of(t, p->index) == NULL)
         return KE_UNKNOWN_TOPIC_OR_PARTITION;
     return KE_NONE;
 }

@@ -2,6 +2,7 @@
 /* update_metadata - UpdateMetadata (6), from the controller: answered when every loop has switched
  * to the new snapshot. */
 #include "broker/api/api.h"
+#include "broker/api/new_topics.h"
 #include "broker/replica/replicas.h"
 #include "common/base/slog.h"
 #include "common/protocol/messages.h"
@@ -15,6 +16,7 @@ static void reply(struct request *r, int16_t error)
 static void switched(void *arg)
 {
     struct request *r = arg;
+    new_topics_forget(r->broker->api->new_topics, r->body); /* every loop knows them now */
     reply(r, KE_NONE);
 }
 
