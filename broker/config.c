@@ -221,10 +221,11 @@ static void fill_defaults(struct config *c)
 
 static enum err check_together(const struct config *c, struct errtext *why)
 {
-    if (c->enable_zookeeper && (c->zookeeper_connect == NULL || c->zookeeper_connect[0] == 0))
-        return refuse(why,
-                      "zookeeper.connect is needed: host:port,host:port with an optional chroot "
-                      "(or enable.zookeeper=false for one broker alone)");
+    if (!c->enable_zookeeper)
+        return refuse(why, "enable.zookeeper=false is not possible yet: set zookeeper.connect");
+    if (c->zookeeper_connect == NULL || c->zookeeper_connect[0] == 0)
+        return refuse(why, "zookeeper.connect is needed: host:port,host:port, with /path for a "
+                           "chroot at the end");
     if (c->zookeeper_ssl_client_enable)
         return refuse(why, "zookeeper.ssl.client.enable=true is not possible: the ZooKeeper client "
                            "library has no TLS");

@@ -35,7 +35,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { CONFIGS_KEPT_MAX = 1000, FRESH_TOPICS_MAX = 32, FRESH_READS_MAX = 4 };
+enum { LOG_DIRS_SHOWN = 32, CONFIGS_KEPT_MAX = 1000, FRESH_TOPICS_MAX = 32, FRESH_READS_MAX = 4 };
 
 struct run {
     struct broker broker;
@@ -286,7 +286,8 @@ static enum err open_logs(struct run *r, struct errtext *why)
         .recovery_threads_per_dir = c->num_recovery_threads_per_data_dir,
         .flush_scheduler_interval_ms = c->log_flush_scheduler_interval_ms,
         .retention_check_interval_ms = c->log_retention_check_interval_ms,
-        .checkpoint_interval_ms = c->log_flush_offset_checkpoint_interval_ms,
+        .checkpoint_interval_ms = i64_min(c->log_flush_offset_checkpoint_interval_ms,
+                                          c->log_flush_start_offset_checkpoint_interval_ms),
         .open_files_max = c->kafuka_open_files_max,
         .topic_config = topic_config,
         .dir_failed = dir_failed,
@@ -476,6 +477,60 @@ static void wait_for_metadata(void *arg)
     metadata_wait_add(r->broker.metadata, r->broker.loops[0], &r->ready_wait);
 }
 
+static void print_log_dirs(const struct broker *b, struct buf *out)
+{
+    struct log_dir_info dirs[LOG_DIRS_SHOWN];
+    int count = log_manager_dirs(b->logs, dirs, LOG_DIRS_SHOWN);
+
+    buf_printf(out, "# HELP kafuka_log_dir_usable_bytes Free space\n"
+                    "# TYPE kafuka_log_dir_usable_bytes gauge\n");
+    for (int i = 0; i < count; i++)
+        buf_printf(out, "kafuka_log_dir_usable_bytes{dir=\"%s\"} %" PRId64 "\n", dirs[i].path,
+                   dirs[i].usable_bytes);
+    buf_printf(out, "# HELP kafuka_log_dir_offline 1 after a failed write\n"
+                    "# TYPE kafuka_log_dir_offline gauge\n");
+    for (int i = 0; i < count; i++)
+        buf_printf(out, "kafuka_log_dir_offline{dir=\"%s\"} %d\n", dirs[i].path,
+                   dirs[i].is_offline);
+}
+
+/* What the modules count, for /metrics. On the http thread. */
+static void print_modules(void *arg, struct buf *out)
+{
+    const struct run *r = arg;
+    const struct broker *b = &r->broker;
+    struct replicas_numbers n;
+
+    replicas_count(b->replicas, &n);
+    metrics_print_one(out, false, "kafuka_partitions", "Replicas on this broker", n.partitions);
+    metrics_print_one(out, false, "kafuka_leaders", "Partitions that this broker leads", n.leaders);
+    metrics_print_one(out, false, "kafuka_partitions_offline", "Replicas on failed log dirs",
+                      n.offline);
+    metrics_print_one(out, false, "kafuka_under_replicated_partitions",
+                      "Partitions led here whose ISR lacks a replica", n.under_replicated);
+    metrics_print_one(out, false, "kafuka_under_min_isr_partitions",
+                      "Partitions led here that refuse acks=all", n.under_min_isr);
+    metrics_print_one(out, false, "kafuka_at_min_isr_partitions",
+                      "Partitions led here that one more lost replica would make refuse acks=all",
+                      n.at_min_isr);
+    metrics_print_one(out, true, "kafuka_isr_shrinks_total", "Followers taken out of an ISR",
+                      n.isr_shrinks);
+    metrics_print_one(out, true, "kafuka_isr_expands_total", "Followers taken into an ISR",
+                      n.isr_expands);
+    metrics_print_one(out, true, "kafuka_failed_isr_updates_total",
+                      "ISR changes that the controller refused", n.failed_isr_updates);
+    metrics_print_one(out, false, "kafuka_max_follower_lag_records",
+                      "Records that the slowest follower of this broker's partitions is behind",
+                      n.max_follower_lag);
+    metrics_print_one(out, false, "kafuka_controller_active", "1 on the active controller",
+                      controller_is_active(b->controller));
+    metrics_print_one(out, false, "kafuka_zookeeper_connected", "1 while the session is connected",
+                      coord_state_now(b->coord) == COORD_CONNECTED);
+    metrics_print_one(out, false, "kafuka_io_jobs_waiting", "Jobs that wait for an io thread",
+                      (int64_t)pool_waiting(b->io_pool));
+    print_log_dirs(b, out);
+}
+
 static void log_start(const struct run *r)
 {
     const struct broker *b = &r->broker;
@@ -512,6 +567,7 @@ static enum err start_serving(struct run *r, struct errtext *why)
     config_changes_start(b->coord, registration_mailbox(r->registration), on_config_changed, r,
                          &r->changes);
     server_start(r->server);
+    http_add_metrics(r->http, print_modules, r);
     log_start(r);
     return ERR_OK;
 }
@@ -524,7 +580,7 @@ static enum err start(struct run *r, struct errtext *why)
     if (rc == ERR_OK)
         rc = start_threads(r, why);
     if (rc == ERR_OK)
-        rc = http_start(b, r->server, b->config->http_listener, &r->http, why);
+        rc = http_start(r->server, b->config->http_listener, &r->http, why);
     if (rc == ERR_OK)
         rc = open_logs(r, why);
     if (rc == ERR_OK)

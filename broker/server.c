@@ -442,6 +442,14 @@ static enum tls_client_auth client_auth_of(const struct config *c)
                                                           : TLS_CLIENT_AUTH_NONE;
 }
 
+static bool has_protocol(const struct config *c, const char *name)
+{
+    for (int32_t i = 0; i < c->ssl_enabled_protocols.count; i++)
+        if (strcmp(c->ssl_enabled_protocols.items[i], name) == 0)
+            return true;
+    return false;
+}
+
 static enum err make_tls(const struct config *c, bool is_server, struct tls_context **out,
                          struct errtext *why)
 {
@@ -452,6 +460,8 @@ static enum err make_tls(const struct config *c, bool is_server, struct tls_cont
                                                                         : c->ssl_keystore_password,
                             .trust_path = c->ssl_truststore_location,
                             .client_auth = client_auth_of(c),
+                            .no_tls12 = !has_protocol(c, "TLSv1.2"),
+                            .no_tls13 = !has_protocol(c, "TLSv1.3"),
                             .verify_host_name = c->ssl_endpoint_identification_algorithm != NULL &&
                                                 c->ssl_endpoint_identification_algorithm[0] != 0};
 

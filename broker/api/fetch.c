@@ -13,6 +13,7 @@
 #include "broker/api/fetch_session.h"
 #include "broker/api/new_topics.h"
 #include "broker/config.h"
+#include "broker/http/metrics.h"
 #include "broker/replica/partition.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
@@ -405,6 +406,10 @@ static void fetch_reply(struct fetch *f)
         return;
     }
     f->response.session_id = f->session == NULL ? FETCH_SESSION_NONE : f->session->id;
+    if (f->replica_id < 0)
+        METRIC_ADD(fetch_bytes, f->bytes);
+    else
+        METRIC_ADD(replica_fetch_bytes, f->bytes);
     fetch_end(f);
     request_reply_ranges(r, &f->response, f->ranges, f->range_count);
 }

@@ -9,6 +9,7 @@
  *
  * Partitions are independent: one that fails does not keep the others from being written. */
 #include "broker/api/api.h"
+#include "broker/http/metrics.h"
 #include "broker/replica/partition.h"
 #include "common/base/clock.h"
 #include "common/base/pool.h"
@@ -255,6 +256,8 @@ static void wait_for_replicas(struct produce *p)
 /* Any thread. */
 static void append_all(struct produce *p)
 {
+    size_t bytes = 0;
+    int errors = 0;
     int64_t now_ms = clock_wall_ms();
     for (int32_t i = 0; i < p->count; i++) {
         struct produce_part *part = &p->parts[i];
@@ -271,7 +274,12 @@ static void append_all(struct produce *p)
         part_answer(part, error, part->result.error_message);
         if (error != KE_NONE)
             part_record_error(p, part);
+        errors += error != KE_NONE;
+        bytes += error == KE_NONE ? a.len : 0;
     }
+    METRIC_ADD(produce_bytes, bytes);
+    if (errors > 0)
+        METRIC_ADD(produce_errors, errors);
 }
 
 static void produce_appended(struct produce *p)

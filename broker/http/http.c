@@ -2,7 +2,6 @@
 /* evhttp on its own base and thread, so that a slow scrape touches no client. */
 #include "broker/http/http.h"
 
-#include "broker/broker.h"
 #include "broker/http/metrics.h"
 #include "broker/server.h"
 #include "common/base/slog.h"
@@ -20,8 +19,9 @@
 enum { TIMEOUT_S = 30, HEADERS_MAX_BYTES = 16 * 1024, STACK_BYTES = 512 * 1024 };
 
 struct http {
-    const struct broker *broker;
     const struct server *server;
+    void *print_arg;
+    void (*_Atomic print)(void *arg, struct buf *out); /* set last */
     struct event_base *base;
     struct evhttp *evhttp;
     struct event *stop_event;
@@ -43,10 +43,13 @@ static void send_text(struct evhttp_request *req, int status, const char *reason
 
 static void on_metrics(struct evhttp_request *req, void *arg)
 {
-    const struct http *h = arg;
+    struct http *h = arg;
     struct buf text = {0};
+    void (*print)(void *print_arg, struct buf *out) = atomic_load(&h->print);
 
-    metrics_print(h->broker, server_stats(h->server), &text);
+    metrics_print(server_stats(h->server), &text);
+    if (print != NULL)
+        print(h->print_arg, &text);
     send_text(req, HTTP_OK, "OK", text.p, text.len);
     buf_fini(&text);
 }
@@ -174,8 +177,8 @@ static enum err start_thread(struct http *h)
     return ERR_OK;
 }
 
-enum err http_start(const struct broker *b, const struct server *s, const char *listener,
-                    struct http **out, struct errtext *why)
+enum err http_start(const struct server *s, const char *listener, struct http **out,
+                    struct errtext *why)
 {
     struct http *h;
     enum err rc;
@@ -184,7 +187,6 @@ enum err http_start(const struct broker *b, const struct server *s, const char *
     if (listener == NULL || listener[0] == 0)
         return ERR_OK;
     h = xcalloc(1, sizeof *h);
-    h->broker = b;
     h->server = s;
     h->stop_fd = -1;
     rc = make(h);
@@ -204,6 +206,14 @@ enum err http_start(const struct broker *b, const struct server *s, const char *
     SLOG(INFO, "http", "listening", KV_S("listener", listener), KV_I("port", h->port));
     *out = h;
     return ERR_OK;
+}
+
+void http_add_metrics(struct http *h, void (*print)(void *arg, struct buf *out), void *arg)
+{
+    if (h == NULL)
+        return;
+    h->print_arg = arg;
+    atomic_store(&h->print, print);
 }
 
 void http_stop(struct http **http)

@@ -6,14 +6,15 @@
 
 #include "common/base/base.h"
 
-struct broker;
 struct http;
 struct server;
 
 /* listener: "host:port" or ":port"; NULL or "": nothing is started (*out NULL). INVALID, IO with
- * text. b and s outlive it; b's modules may come and go. */
-NODISCARD enum err http_start(const struct broker *b, const struct server *s, const char *listener,
-                              struct http **out, struct errtext *why);
+ * text. s outlives it. */
+NODISCARD enum err http_start(const struct server *s, const char *listener, struct http **out,
+                              struct errtext *why);
+/* From now on /metrics has what print adds, which runs on the http thread. Once; h NULL is fine. */
+void http_add_metrics(struct http *h, void (*print)(void *arg, struct buf *out), void *arg);
 void http_stop(struct http **h); /* NULL is fine */
 int32_t http_port(const struct http *h);
 

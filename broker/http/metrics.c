@@ -3,8 +3,6 @@
  */
 #include "broker/http/metrics.h"
 
-#include "broker/broker.h"
-#include "common/base/pool.h"
 #include "common/net/conn.h"
 #include "common/protocol/codec.h"
 
@@ -15,8 +13,7 @@
 
 struct metrics metrics;
 
-static const char *const COUNTER = "counter";
-static const char *const GAUGE = "gauge";
+enum { GAUGE, COUNTER };
 
 static int bucket_of(int64_t us)
 {
@@ -36,11 +33,11 @@ void metrics_request_done(int16_t api_key, int64_t us)
     (void)atomic_fetch_add_explicit(&a->buckets[bucket_of(us)], 1, memory_order_relaxed);
 }
 
-static void print_one(struct buf *out, const char *kind, const char *name, const char *help,
-                      int64_t value)
+void metrics_print_one(struct buf *out, bool is_counter, const char *name, const char *help,
+                       int64_t value)
 {
-    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %" PRId64 "\n", name, help, name, kind, name,
-               value);
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %" PRId64 "\n", name, help, name,
+               is_counter ? "counter" : "gauge", name, value);
 }
 
 static void print_api(struct buf *out, int16_t key, const struct metrics_api *a)
@@ -68,19 +65,20 @@ static void print_connections(struct buf *out, const struct conn_stats *s)
 {
     if (s == NULL)
         return;
-    print_one(out, COUNTER, "kafuka_received_bytes_total",
-              "Bytes received from clients and brokers",
-              atomic_load_explicit(&s->received_bytes, memory_order_relaxed));
-    print_one(out, COUNTER, "kafuka_sent_bytes_total", "Bytes sent to clients and brokers",
-              atomic_load_explicit(&s->sent_bytes, memory_order_relaxed));
-    print_one(out, COUNTER, "kafuka_cold_reads_total",
-              "Answers that waited for the disk because their bytes were not in the page cache",
-              atomic_load_explicit(&s->cold_reads, memory_order_relaxed));
-    print_one(out, COUNTER, "kafuka_memory_pauses_total",
-              "Times that reading paused at queued.max.request.bytes",
-              atomic_load_explicit(&s->memory_pauses, memory_order_relaxed));
-    print_one(out, GAUGE, "kafuka_received_bytes_in_memory", "Bytes of receive buffers in use",
-              frame_bytes_in_use());
+    metrics_print_one(out, true, "kafuka_received_bytes_total",
+                      "Bytes received from clients and brokers",
+                      atomic_load_explicit(&s->received_bytes, memory_order_relaxed));
+    metrics_print_one(out, true, "kafuka_sent_bytes_total", "Bytes sent to clients and brokers",
+                      atomic_load_explicit(&s->sent_bytes, memory_order_relaxed));
+    metrics_print_one(
+        out, true, "kafuka_cold_reads_total",
+        "Answers that waited for the disk because their bytes were not in the page cache",
+        atomic_load_explicit(&s->cold_reads, memory_order_relaxed));
+    metrics_print_one(out, true, "kafuka_memory_pauses_total",
+                      "Times that reading paused at queued.max.request.bytes",
+                      atomic_load_explicit(&s->memory_pauses, memory_order_relaxed));
+    metrics_print_one(out, false, "kafuka_received_bytes_in_memory",
+                      "Bytes of receive buffers in use", frame_bytes_in_use());
 }
 
 static void print_process(struct buf *out)
@@ -92,8 +90,8 @@ static void print_process(struct buf *out)
     if (f != NULL) {
         if (fgets(text, sizeof text, f) != NULL) {
             (void)strtoll(text, &end, 10);
-            print_one(out, GAUGE, "process_resident_memory_bytes", "Resident memory",
-                      strtoll(end, NULL, 10) * sysconf(_SC_PAGESIZE));
+            metrics_print_one(out, false, "process_resident_memory_bytes", "Resident memory",
+                              strtoll(end, NULL, 10) * sysconf(_SC_PAGESIZE));
         }
         (void)fclose(f);
     }
@@ -104,9 +102,10 @@ static void print_process(struct buf *out)
                    (double)t.tv_sec + (double)t.tv_nsec / 1e9);
 }
 
-void metrics_print(const struct broker *b, const struct conn_stats *stats, struct buf *out)
+void metrics_print(const struct conn_stats *stats, struct buf *out)
 {
-#define X(kind, field, name, help) print_one(out, kind, name, help, METRIC_GET(field));
+#define X(kind, field, name, help)                                                                 \
+    metrics_print_one(out, kind == COUNTER, name, help, METRIC_GET(field));
 #include "broker/http/metrics.def"
 #undef X
     buf_printf(out, "# HELP kafuka_request_seconds Time from a request's last byte to its answer\n"
@@ -114,8 +113,5 @@ void metrics_print(const struct broker *b, const struct conn_stats *stats, struc
     for (int16_t key = 0; key < METRICS_API_MAX; key++)
         print_api(out, key, &metrics.apis[key]);
     print_connections(out, stats);
-    if (b != NULL && b->io_pool != NULL)
-        print_one(out, GAUGE, "kafuka_io_jobs_waiting", "Jobs that wait for an io thread",
-                  (int64_t)pool_waiting(b->io_pool));
     print_process(out);
 }

@@ -31,9 +31,11 @@ extern struct metrics metrics;
 
 void metrics_request_done(int16_t api_key, int64_t us);
 
-struct broker;
+/* One number with its help and type lines. */
+void metrics_print_one(struct buf *out, bool is_counter, const char *name, const char *help,
+                       int64_t value);
 struct conn_stats;
-/* All numbers in the Prometheus text format. b may be NULL. */
-void metrics_print(const struct broker *b, const struct conn_stats *stats, struct buf *out);
+/* All of the above and the process's, in the Prometheus text format. stats may be NULL. */
+void metrics_print(const struct conn_stats *stats, struct buf *out);
 
 #endif

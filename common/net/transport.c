@@ -111,7 +111,8 @@ enum err tls_context_new(const struct tls_options *o, struct tls_context **out, 
     t->ssl_ctx = SSL_CTX_new(o->is_server ? TLS_server_method() : TLS_client_method());
     if (t->ssl_ctx == NULL)
         goto out;
-    (void)SSL_CTX_set_min_proto_version(t->ssl_ctx, TLS1_2_VERSION);
+    (void)SSL_CTX_set_min_proto_version(t->ssl_ctx, o->no_tls12 ? TLS1_3_VERSION : TLS1_2_VERSION);
+    (void)SSL_CTX_set_max_proto_version(t->ssl_ctx, o->no_tls13 ? TLS1_2_VERSION : 0);
     (void)SSL_CTX_set_mode(t->ssl_ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     (void)SSL_CTX_set_options(t->ssl_ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |

@@ -20,6 +20,7 @@ struct tls_options {
     const char *trust_path;       /* PEM of CAs; NULL: the system's */
     enum tls_client_auth client_auth;
     bool verify_host_name; /* clients */
+    bool no_tls12, no_tls13;
 };
 /* INVALID with text: a file cannot be used. */
 NODISCARD enum err tls_context_new(const struct tls_options *o, struct tls_context **out,
