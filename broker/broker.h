@@ -17,6 +17,7 @@ struct api;
 struct metadata_cache;
 struct pool;
 struct replicas;
+struct tls_context;
 
 struct listener { /* one of listeners= */
     char *name;   /* "PLAINTEXT" */
@@ -38,6 +39,7 @@ struct broker {
     struct listener *listeners;
     int listener_count;
     const struct listener *inter_broker_listener;
+    struct tls_context *inter_broker_tls; /* for connections to other brokers; NULL: plain */
     struct loop **loops;
     int loop_count;
     struct pool *io_pool; /* common/base/pool.h */

@@ -554,6 +554,7 @@ static enum err start_serving(struct run *r, struct errtext *why)
     if (rc != ERR_OK)
         return rc;
     make_replicas(r);
+    b->inter_broker_tls = server_client_tls(r->server);
     api_start(b);
     dispatch_init(api_rows, api_row_count);
     loop_call(b->loops[0], wait_for_metadata, r);
@@ -667,6 +668,7 @@ static void take_down(struct run *r)
     if (r->is_replicas_started)
         replicas_stop(b->replicas);
     controller_stop(&b->controller);
+    api_quit(b);
     stop_threads(r);
     if (b->api != NULL)
         api_stop(b);

@@ -149,6 +149,7 @@ static bool ask_over_network(struct ask *a, struct loop *loop)
                                .host = e->host,
                                .port = e->port,
                                .client_id = "producer-ids",
+                               .tls = b->inter_broker_tls,
                                .connect_timeout_ms = ALLOCATE_TIMEOUT_MS,
                                .on_close = ask_closed};
     struct errtext why;
