@@ -150,7 +150,6 @@ static enum err open_coord(struct registration *r, struct errtext *why)
     struct coord_options o = {.connect = r->connect,
                               .session_timeout_ms = r->session_timeout_ms,
                               .connection_timeout_ms = r->connection_timeout_ms,
-                              .open_timeout_ms = r->start_timeout_ms,
                               .mailbox = &r->mailbox,
                               .on_state = on_state,
                               .arg = r,
@@ -170,7 +169,6 @@ enum err registration_start(struct broker *b, const struct registration_options 
     r->session_dir = xstrdup(o->session_dir);
     r->session_timeout_ms = o->session_timeout_ms;
     r->connection_timeout_ms = o->connection_timeout_ms;
-    r->start_timeout_ms = o->start_timeout_ms;
     r->on_event = o->on_event;
     r->arg = o->arg;
     atomic_store(&b->epoch, -1);

@@ -24,16 +24,16 @@ enum registration_event {
 struct registration_options {
     const char *connect; /* zookeeper.connect */
     int64_t session_timeout_ms;
-    int64_t connection_timeout_ms; /* how long later calls wait for a lost connection */
-    int64_t start_timeout_ms;      /* how long the start waits; -1: without end */
-    const char *session_dir;       /* the first log dir: holds the session file; its lock is held */
+    int64_t
+        connection_timeout_ms; /* how long the start, and later a call, waits; -1: without end */
+    const char *session_dir;   /* the first log dir: holds the session file; its lock is held */
     /* On the session thread. broker_epoch: with REGISTERED. Not called for the first registration:
      * that is registration_register's result. */
     void (*on_event)(void *arg, enum registration_event event, int64_t broker_epoch);
     void *arg;
 };
 
-/* Connects (trying and saying so for start_timeout_ms or until b->is_stopping), makes the
+/* Connects (trying and saying so for connection_timeout_ms or until b->is_stopping), makes the
  * chroot and the top-level paths, sets b->coord, starts the session thread. Strings are copied. */
 NODISCARD enum err registration_start(struct broker *b, const struct registration_options *o,
                                       struct registration **out, struct errtext *why);

@@ -17,7 +17,7 @@ struct session_secret {
 struct registration {
     struct broker *broker; /* outlives us */
     char *connect, *session_dir, *rack;
-    int64_t session_timeout_ms, connection_timeout_ms, start_timeout_ms;
+    int64_t session_timeout_ms, connection_timeout_ms;
     void (*on_event)(void *arg, enum registration_event event, int64_t broker_epoch);
     void *arg;
     struct coord *coord;

@@ -21,6 +21,8 @@
 
 enum {
     PROBE_TIMEOUT_MS = 2000,
+    PROBE_AGAIN_MS = 5000,        /* it may just be starting, as we are */
+    PROBE_AGAIN_TIMEOUT_MS = 500, /* our own silent socket costs us all of it */
     LOOK_AGAIN_MS = 100,
     SAY_SO_MS = 5000,
     OTHER_SESSION_MAX_MS = 45000, /* servers grant 40 s by default, whatever we would ask for */
@@ -32,7 +34,7 @@ struct work { /* one making of the node */
     bool is_first;
     char path[48];
     int64_t waiting_since_ms; /* for somebody else's node; 0: not yet */
-    int64_t said_ms;
+    int64_t said_ms, probed_ms;
     int attempts;
     struct errtext *why;
 };
@@ -132,14 +134,14 @@ static void end_old_session(struct registration *r)
 
 /* Our own listening sockets are bound already but nobody accepts: they end in a timeout. A TLS peer
  * whose certificate we cannot check is alive all the same. */
-static bool answers(const struct zkdoc_endpoint *e)
+static bool answers(const struct zkdoc_endpoint *e, int64_t timeout_ms)
 {
     struct tls_options tls_options = {.is_server = false};
     struct bclient_options o = {.host = e->host,
                                 .port = e->port,
                                 .client_id = "kafuka-registration",
-                                .connect_timeout_ms = PROBE_TIMEOUT_MS,
-                                .request_timeout_ms = PROBE_TIMEOUT_MS};
+                                .connect_timeout_ms = timeout_ms,
+                                .request_timeout_ms = timeout_ms};
     struct tls_context *tls = NULL;
     struct bclient *client = NULL;
     bool is_tls = e->protocol == ZKDOC_SSL || e->protocol == ZKDOC_SASL_SSL;
@@ -164,19 +166,23 @@ static bool is_stopping(const struct registration *r)
 /* Somebody else's node: is there a broker behind it? */
 static enum err look_at_other(struct work *w, struct bytes data)
 {
+    int64_t timeout_ms = w->probed_ms == 0 ? PROBE_TIMEOUT_MS : PROBE_AGAIN_TIMEOUT_MS;
     struct arena a = {0};
     struct zkdoc_broker doc;
     enum err rc = ERR_OK;
 
+    if (w->probed_ms != 0 && clock_mono_ms() - w->probed_ms < PROBE_AGAIN_MS)
+        return ERR_OK;
     if (zkdoc_broker_parse(data, &a, &doc, NULL) == ERR_OK)
         for (int32_t i = 0; i < doc.endpoint_count && rc == ERR_OK; i++)
-            if (answers(&doc.endpoints[i])) {
+            if (answers(&doc.endpoints[i], timeout_ms)) {
                 errtext_set(w->why,
                             "a broker with our id %" PRId32 " is alive and answers at %s:%" PRId32
                             "; give one of the two another broker.id",
                             w->r->broker->id, doc.endpoints[i].host, doc.endpoints[i].port);
                 rc = ERR_EXISTS;
             }
+    w->probed_ms = clock_mono_ms();
     arena_fini(&a);
     return rc;
 }
@@ -230,8 +236,7 @@ static enum err resolve(struct work *w)
                     (uint64_t)stat.ephemeral_owner);
         rc = ERR_EXISTS;
     } else if (rc == ERR_OK) {
-        if (w->waiting_since_ms == 0)
-            rc = look_at_other(w, (struct bytes){data.p, (int64_t)data.len});
+        rc = look_at_other(w, (struct bytes){data.p, (int64_t)data.len});
         if (rc == ERR_OK)
             rc = wait_for_other(w, stat.ephemeral_owner);
     }

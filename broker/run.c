@@ -335,9 +335,6 @@ static enum err connect_coordination(struct run *r, struct errtext *why)
         .connect = c->zookeeper_connect,
         .session_timeout_ms = c->zookeeper_session_timeout_ms,
         .connection_timeout_ms = c->zookeeper_connection_timeout_ms,
-        .start_timeout_ms = config_is_given(c, CONFIG_zookeeper_connection_timeout_ms)
-                                ? c->zookeeper_connection_timeout_ms
-                                : -1, /* the order of starting does not matter */
         .session_dir = c->log_dirs.items[0],
         .on_event = on_session,
         .arg = r,

@@ -28,8 +28,7 @@ enum coord_state { COORD_DISCONNECTED, COORD_CONNECTED, COORD_EXPIRED, COORD_CLO
 struct coord_options {
     const char *connect; /* "h1:p1,h2:p2/chroot"; the chroot is made if missing */
     int64_t session_timeout_ms;
-    int64_t connection_timeout_ms; /* -1: without end; of the _wait forms, and of coord_open */
-    int64_t open_timeout_ms;       /* of coord_open, if it is another one; 0: as above */
+    int64_t connection_timeout_ms; /* of coord_open and of the _wait forms; -1: without end */
     struct mailbox *mailbox;       /* for session events; NULL in tools */
     /* On the mailbox's owner: the state changed. EXPIRED: all watches and ephemerals are gone; a
      * new session is being made; then CONNECTED comes with session_is_new. */

@@ -371,8 +371,9 @@ static bool is_stopping(const struct coord *c)
     return c->stop != NULL && atomic_load(c->stop);
 }
 
-static enum err wait_connected(struct coord *c, int64_t timeout_ms, struct errtext *why)
+static enum err wait_connected(struct coord *c, struct errtext *why)
 {
+    int64_t timeout_ms = c->connection_timeout_ms;
     int64_t since_ms = clock_mono_ms(), said_ms = since_ms - ZKS_SAY_SO_MS + ZKS_SAY_FIRST_MS;
     char last[256];
     enum err rc = ERR_OK;
@@ -410,8 +411,7 @@ static enum err open_connect(const struct coord_options *o, const char *connect,
     zks_log_setup();
     zks_log_forget();
     ASSERT(pthread_create(&c->service, NULL, service_main, c) == 0);
-    enum err rc = wait_connected(
-        c, o->open_timeout_ms == 0 ? o->connection_timeout_ms : o->open_timeout_ms, why);
+    enum err rc = wait_connected(c, why);
     if (rc == ERR_OK)
         *out = c;
     else

@@ -99,7 +99,7 @@ def test_clients_are_served_while_zookeeper_is_away_and_it_may_come_back(make_cl
 
 def test_brokers_that_start_first_wait_for_zookeeper(tmp_path):
     zookeeper = ZooKeeper(tmp_path / "zk")
-    c = Cluster(tmp_path / "cluster", count=2, zookeeper=zookeeper)
+    c = Cluster(tmp_path / "cluster", count=2, zookeeper=zookeeper, options={"zookeeper.connection.timeout.ms": 60000})
     try:
         for b in c.brokers:
             b.start(wait=False)
@@ -111,3 +111,13 @@ def test_brokers_that_start_first_wait_for_zookeeper(tmp_path):
     finally:
         c.stop()
         zookeeper.kill()
+
+
+def test_a_broker_without_zookeeper_gives_up_after_the_connection_timeout(tmp_path):
+    zookeeper = ZooKeeper(tmp_path / "zk")  # not started
+    c = Cluster(tmp_path / "cluster", count=1, zookeeper=zookeeper, options={"zookeeper.connection.timeout.ms": 2000})
+    b = c.brokers[0]
+    b.start(wait=False)
+    wait_until(lambda: not b.alive(), 20, "the broker to end")
+    assert b.child.returncode != 0
+    assert f"ZooKeeper at {c.connect} did not answer within 2000 ms" in b.log_text()

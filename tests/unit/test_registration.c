@@ -357,6 +357,38 @@ START_TEST(a_second_broker_with_a_living_one_s_id_is_told_so)
 }
 END_TEST
 
+static void *serve_later(void *arg)
+{
+    struct answerer *a = arg;
+
+    poll(NULL, 0, 3000); /* past the first probe */
+    ck_assert_int_eq(pthread_create(&a->thread, NULL, answer_main, a), 0);
+    return NULL;
+}
+
+START_TEST(a_broker_that_began_to_serve_after_the_first_probe_is_noticed)
+{
+    static struct node first, second;
+    struct answerer a;
+    struct errtext why = {""};
+    pthread_t later;
+
+    answerer_start(&a, false);
+    node_init(&first, 1, a.port);
+    node_init(&second, 1, 1);
+    node_start(&first, 5000);
+    node_start(&second, 5000);
+    ck_assert_int_eq(registration_register(first.reg, NULL, &why), ERR_OK);
+    ck_assert_int_eq(pthread_create(&later, NULL, serve_later, &a), 0);
+    ck_assert_int_eq(registration_register(second.reg, NULL, &why), ERR_EXISTS);
+    ck_assert_msg(strstr(why.text, "is alive and answers") != NULL, "%s", why.text);
+    pthread_join(later, NULL);
+    node_fini(&second);
+    node_fini(&first);
+    answerer_stop(&a, true);
+}
+END_TEST
+
 START_TEST(our_own_bound_but_silent_socket_is_no_living_broker)
 {
     static struct node n;
@@ -575,6 +607,7 @@ int main(void)
     tcase_add_test(t, a_second_broker_with_a_living_one_s_id_is_told_so);
     tcase_add_test(t, a_restart_ends_the_session_of_the_killed_process_and_makes_a_new_node);
     tcase_add_test(t, without_the_session_file_the_old_session_is_waited_for);
+    tcase_add_test(t, a_broker_that_began_to_serve_after_the_first_probe_is_noticed);
     tcase_add_test(t, our_own_bound_but_silent_socket_is_no_living_broker);
     tcase_add_test(t, the_wait_for_an_old_session_ends_when_the_broker_is_stopped);
     tcase_add_test(t, after_an_expiry_the_broker_registers_again_by_itself);
