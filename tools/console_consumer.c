@@ -283,7 +283,9 @@ static rd_kafka_conf_t *make_conf(const struct consumer *c, const struct props *
         /* short: a partition that is found while a fetch waits joins the next one */
         {"fetch.wait.max.ms", "100"},
         {"fetch.error.backoff.ms", "50"},
-        {"queued.min.messages", "50000"},
+        /* over this (all partitions together) librdkafka stops fetching and looks again only a
+         * second later; a stalled output holds that many records in memory, 0.2 GB of tiny ones */
+        {"queued.min.messages", "1000000"},
         {"auto.offset.reset", opts_has(c->o, "from-beginning") ? "earliest" : "latest"},
         {"isolation.level", c->isolation},
         {"log_level", "0"},

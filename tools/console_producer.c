@@ -308,6 +308,7 @@ static rd_kafka_conf_t *make_conf(const struct opts *o, const struct props *p,
         {"linger.ms", "5"},
         {"partitioner", "murmur2_random"},
         {"message.max.bytes", "1000000"},
+        {"delivery.timeout.ms", "120000"},
         {"topic.metadata.refresh.fast.interval.ms", "100"},
         {"log_level", "0"},
     };

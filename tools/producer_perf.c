@@ -328,6 +328,7 @@ static rd_kafka_conf_t *make_conf(const struct perf *p, const struct props *prop
         {"linger.ms", "5"},
         {"batch.size", "65536"},
         {"message.max.bytes", "1048576"},
+        {"delivery.timeout.ms", "120000"},
         {"queue.buffering.max.messages", "500000"},
         {"topic.metadata.refresh.fast.interval.ms", "100"},
         {"log_level", "0"},
