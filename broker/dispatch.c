@@ -36,6 +36,16 @@ static void refuse(struct request *r, const char *why)
     request_close(r, why);
 }
 
+/* Orders of the controller name every partition of a cluster: their memory goes by their length. */
+static void set_memory_limit(struct request *r, const struct api_row *row)
+{
+    enum { BYTES_PER_FRAME_BYTE = 24, MOST = 512 << 20 };
+
+    if ((row->flags & API_INTER_BROKER) != 0)
+        r->arena.limit =
+            size_max(r->arena.limit, size_min(r->frame_len * BYTES_PER_FRAME_BYTE, MOST));
+}
+
 /* False: the request was ended. */
 static bool decode(struct request *r, const struct kp_api *api, struct bytes body)
 {
@@ -83,6 +93,9 @@ void dispatch_request(struct request *r)
         refuse(r, "the version of the api is not offered");
     else if (rc != ERR_OK)
         refuse(r, "the request header cannot be decoded");
-    else if (decode(r, kp_api_find(h.api_key), body))
-        row->handle(r);
+    else {
+        set_memory_limit(r, row);
+        if (decode(r, kp_api_find(h.api_key), body))
+            row->handle(r);
+    }
 }

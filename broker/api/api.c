@@ -112,6 +112,14 @@ void *api_alloc(struct request *r, size_t count, size_t size)
     return arena_alloc(&r->arena, n == 0 ? 1 : n);
 }
 
+void api_raise_limit(struct request *r, size_t count, size_t size)
+{
+    size_t n;
+    if (r->arena.limit != 0 && !__builtin_mul_overflow(count, size, &n) &&
+        r->arena.limit <= SIZE_MAX - n)
+        r->arena.limit += n;
+}
+
 void api_no_memory(struct request *r)
 {
     request_close(r, "the answer needs more memory than one request may use");

@@ -60,6 +60,9 @@ struct metadata *metadata_current(const struct request *r);
  * with api_no_memory. */
 void *api_alloc(struct request *r, size_t count, size_t size);
 void api_no_memory(struct request *r);
+/* More memory for an answer whose size the cluster decides, not the client; or one that stands in a
+ * fixed proportion to what was decoded within the limit. */
+void api_raise_limit(struct request *r, size_t count, size_t size);
 /* A copy that dies with the request; "" when there is no memory. */
 struct str api_strdup(struct request *r, const char *text);
 /* The same of a borrowed string, terminated; NULL when there is no memory. */

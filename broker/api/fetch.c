@@ -26,6 +26,12 @@ struct fetch_hit { /* what one look found in one partition */
     bool is_refused; /* before it was read */
 };
 
+/* What one partition takes of a look and of the answer; a follower may name a hundred thousand. */
+enum {
+    HIT_BYTES = sizeof(struct fetch_hit) + sizeof(struct kp_FetchResponse_FetchableTopicResponse) +
+                sizeof(struct kp_FetchResponse_PartitionData) + sizeof(struct log_range) + 64
+};
+
 struct fetch {
     unsigned magic;
     struct request *request;
@@ -165,6 +171,7 @@ static bool hits_reserve(struct fetch *f, int32_t count)
     if (count <= f->hit_cap)
         return true;
     int32_t cap = i32_max(count, f->hit_cap * 2);
+    api_raise_limit(f->request, (size_t)cap, HIT_BYTES);
     struct fetch_hit *hits = api_alloc(f->request, (size_t)cap, sizeof *hits);
     if (hits == NULL)
         return false;

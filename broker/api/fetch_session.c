@@ -281,6 +281,7 @@ struct fetch_session_cache {
     unsigned magic;
     struct lock lock; /* all below */
     int32_t slots, count;
+    int64_t parts; /* of all sessions, by their last known sizes */
     int64_t eviction_ms;
     TAILQ_HEAD(, fetch_session) used;
     LIST_HEAD(, fetch_session) buckets[CACHE_BUCKETS];
@@ -342,6 +343,7 @@ static void uncache_locked(struct fetch_session_cache *c, struct fetch_session *
     TAILQ_REMOVE(&c->used, s, used);
     s->is_cached = false;
     c->count--;
+    c->parts -= s->size;
 }
 
 static void closed_elsewhere(struct mail *m)
@@ -395,6 +397,11 @@ static struct fetch_session *victim_locked(struct fetch_session_cache *c, bool i
     return best;
 }
 
+static bool has_room(const struct fetch_session_cache *c, int32_t size)
+{
+    return c->count < c->slots && c->parts + size <= FETCH_CACHE_PARTS_MAX;
+}
+
 static int32_t random_id_locked(struct fetch_session_cache *c)
 {
     for (;;) {
@@ -413,12 +420,12 @@ struct fetch_session *fetch_session_open(struct fetch_session_cache *c, struct l
     CHECK_OBJ(c, CACHE_MAGIC);
     struct fetch_session *s = NULL, *evicted = NULL;
     lock_take(&c->lock);
-    if (c->slots > 0 && c->count >= c->slots) {
+    if (c->slots > 0 && !has_room(c, size)) {
         evicted = victim_locked(c, is_follower, size, now_ms);
         if (evicted != NULL)
             uncache_locked(c, evicted, loop);
     }
-    if (c->count < c->slots) {
+    if (has_room(c, size)) {
         s = xcalloc(1, sizeof *s);
         s->magic = SESSION_MAGIC;
         s->id = random_id_locked(c);
@@ -431,6 +438,7 @@ struct fetch_session *fetch_session_open(struct fetch_session_cache *c, struct l
         LIST_INSERT_HEAD(&c->buckets[(uint32_t)s->id % CACHE_BUCKETS], s, bucket);
         TAILQ_INSERT_TAIL(&c->used, s, used);
         c->count++;
+        c->parts += size;
     }
     lock_release(&c->lock);
     dispose(evicted);
@@ -467,8 +475,11 @@ void fetch_session_done(struct fetch_session_cache *c, struct fetch_session *s)
     CHECK_OBJ(s, SESSION_MAGIC);
     s->waiting = NULL;
     lock_take(&c->lock);
+    if (s->is_cached)
+        c->parts += s->list.count - s->size;
     s->size = s->list.count;
-    if (s->is_cached && s->list.count == 0) /* nothing left to fetch: closed, as in Kafka */
+    bool is_too_much = c->parts > FETCH_CACHE_PARTS_MAX; /* it has grown: the client begins anew */
+    if (s->is_cached && (s->list.count == 0 || is_too_much)) /* 0: closed, as in Kafka */
         uncache_locked(c, s, s->list.loop);
     bool is_ours = !s->is_cached && !s->is_mailed;
     lock_release(&c->lock);

@@ -22,7 +22,8 @@ enum {
     FETCH_SESSION_NONE = 0,
     FETCH_EPOCH_INITIAL = 0,
     FETCH_EPOCH_FINAL = -1,
-    FETCH_SESSION_PARTS_MAX = 1 << 18 /* partitions of one session; more: no session */
+    FETCH_SESSION_PARTS_MAX = 1 << 18, /* partitions of one session; more: no session */
+    FETCH_CACHE_PARTS_MAX = 1 << 20    /* of all sessions together */
 };
 
 struct fetch_topic { /* a topic named by the client, shared by its partitions */

@@ -136,10 +136,15 @@ static void dirs_io(struct task *task)
     t->dir_count = log_manager_dirs(r->broker->logs, t->dirs, DIRS_MAX);
     t->response.results = api_alloc(r, (size_t)t->dir_count, sizeof *t->response.results);
     t->no_memory = t->response.results == NULL;
-    if (req->topics_count < 0)
+    if (req->topics_count < 0) {
+        /* entries grow by doubling, names are copied: what lies here decides, not the client */
+        struct replicas_numbers numbers;
+        replicas_count(r->broker->replicas, &numbers);
+        api_raise_limit(r, (size_t)numbers.partitions, 4 * sizeof(struct dir_entry) + 300);
         replicas_each(r->broker->replicas, visit, t);
-    else
+    } else {
         add_named(t);
+    }
     if (t->no_memory)
         return;
     if (t->count > 0)

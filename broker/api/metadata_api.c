@@ -119,6 +119,7 @@ static bool wants_all(const struct request *r)
 static bool answer_all(struct request *r, const struct metadata *m, struct kp_MetadataResponse *a)
 {
     int32_t count = metadata_topic_count(m);
+    api_raise_limit(r, (size_t)count, sizeof *a->topics + 64);
     a->topics = api_alloc(r, (size_t)count, sizeof *a->topics);
     if (a->topics == NULL)
         return false;
@@ -127,6 +128,7 @@ static bool answer_all(struct request *r, const struct metadata *m, struct kp_Me
         if (!authorize(r, ACL_DESCRIBE, ACL_TOPIC, t->name))
             continue; /* not even its existence */
         struct kp_MetadataResponse_MetadataResponseTopic *ta = &a->topics[a->topics_count++];
+        api_raise_limit(r, (size_t)t->partition_count, sizeof *ta->partitions + 1);
         kp_defaults(&kp_MetadataResponse_MetadataResponseTopic_schema, ta);
         if (!topic_answer(r, m, t, ta))
             return false;

@@ -181,10 +181,13 @@ static struct fetch_session *open_at(struct fetch_session_cache *c, bool is_foll
     struct fetch_session *s =
         fetch_session_open(c, loop_a, false, is_follower, size, now_ms, no_news);
     if (s != NULL) {
-        fetch_partition p[] = {{.partition = 0}};
-        apply(&s->list, "t", p, 1);
+        fetch_partition p[10] = {{0}};
+        ck_assert_int_le(size, 10);
+        for (int32_t i = 0; i < size; i++)
+            p[i].partition = i;
+        apply(&s->list, "t", p, size);
         fetch_session_done(c, s);
-        s->size = size;
+        ck_assert_int_eq(s->size, size);
     }
     return s;
 }
@@ -234,7 +237,6 @@ START_TEST(a_full_cache_evicts_by_age_kind_and_size_and_else_refuses)
     struct fetch_session *s;
     ck_assert_int_eq(fetch_session_use(c, loop_a, large, 1, false, 900, &s), KE_NONE);
     fetch_session_done(c, s);
-    s->size = 9;
     ck_assert_ptr_null(open_at(c, false, 8, 1200));     /* larger ones stay, followers stay */
     ck_assert_ptr_nonnull(open_at(c, false, 10, 1300)); /* larger than an old one */
     ck_assert_int_eq(use(c, loop_a, large, 2), KE_FETCH_SESSION_ID_NOT_FOUND);
@@ -249,6 +251,23 @@ START_TEST(no_slots_no_sessions)
 {
     struct fetch_session_cache *c = fetch_session_cache_new(0, 1000);
     ck_assert_ptr_null(open_at(c, true, 1, 0));
+    fetch_session_cache_free(&c);
+}
+END_TEST
+
+START_TEST(all_sessions_together_hold_a_bounded_number_of_partitions)
+{
+    struct fetch_session_cache *c = fetch_session_cache_new(1000, 1000);
+    struct fetch_session *s;
+    int opened = 0;
+    while ((s = fetch_session_open(c, loop_a, false, false, FETCH_SESSION_PARTS_MAX, 0, no_news)) !=
+           NULL)
+        opened++;
+    ck_assert_int_eq(opened, FETCH_CACHE_PARTS_MAX / FETCH_SESSION_PARTS_MAX);
+    ck_assert_ptr_null(open_at(c, false, 1, 0));
+    fetch_session_close_all(c);
+    ck_assert_ptr_nonnull(open_at(c, false, 1, 0)); /* room again */
+    fetch_session_close_all(c);
     fetch_session_cache_free(&c);
 }
 END_TEST
@@ -315,6 +334,7 @@ int main(void)
     tcase_add_test(t, an_incremental_request_needs_the_id_the_epoch_and_the_loop);
     tcase_add_test(t, a_full_cache_evicts_by_age_kind_and_size_and_else_refuses);
     tcase_add_test(t, no_slots_no_sessions);
+    tcase_add_test(t, all_sessions_together_hold_a_bounded_number_of_partitions);
     tcase_add_test(t, a_session_left_without_partitions_is_closed);
     tcase_add_test(t, a_session_in_use_is_closed_when_its_user_is_done);
     tcase_add_test(t, another_loop_closes_by_mail_to_the_owner);

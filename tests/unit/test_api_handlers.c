@@ -224,6 +224,11 @@ void replicas_each(struct replicas *r UNUSED, void (*visit)(void *arg, struct pa
         visit(arg, &parts[i]);
 }
 
+void replicas_count(struct replicas *r UNUSED, struct replicas_numbers *out)
+{
+    *out = (struct replicas_numbers){.partitions = PARTITIONS};
+}
+
 int log_manager_dirs(struct log_manager *m UNUSED, struct log_dir_info *out, int max UNUSED)
 {
     out[0] = (struct log_dir_info){.path = "/d", .total_bytes = 100, .usable_bytes = 50};
