@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A loop's turn: one socket event, the mail or the due timers; then the deferred work, which is
- * mostly the writing of what the turn queued. The wheel is driven by one libevent timer for its
- * next deadline; it is set earlier when needed, and never taken back (it then wakes once for
- * nothing). */
+ * mostly the writing of what the turn queued. The wheel is driven by one timerfd for its next
+ * deadline (libevent's own timers go by the coarse clock, up to 4 ms off); it is set earlier when
+ * needed, and never taken back (it then wakes once for nothing). */
 #include "common/net/loop.h"
 
 #include "common/base/clock.h"
@@ -12,6 +12,9 @@
 #include <event2/event.h>
 #include <malloc.h>
 #include <stdio.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
 
 enum {
     LOOP_MAGIC = 0x6c6f6f70,
@@ -26,6 +29,7 @@ struct loop {
     struct event_base *base;
     struct mailbox mailbox;
     struct event *mail_event, *wheel_event, *deferred_event;
+    int timer_fd; /* wheel_event's */
     struct twheel wheel;
     int64_t wheel_event_ms; /* when wheel_event fires; -1: not set */
     int64_t now_ms;         /* read at the beginning of a turn */
@@ -77,9 +81,10 @@ static void set_wheel_event(struct loop *l, int64_t at_ms)
 {
     if (at_ms < 0 || (l->wheel_event_ms >= 0 && l->wheel_event_ms <= at_ms))
         return;
-    int64_t delay = i64_max(at_ms - l->now_ms, 0);
-    struct timeval tv = {.tv_sec = delay / 1000, .tv_usec = delay % 1000 * 1000};
-    ASSERT(event_add(l->wheel_event, &tv) == 0);
+    /* absolute; a time that has passed fires at once, zero would disarm */
+    struct itimerspec when = {
+        .it_value = {.tv_sec = at_ms / 1000, .tv_nsec = at_ms % 1000 * 1000000 + 1}};
+    ASSERT(timerfd_settime(l->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0);
     l->wheel_event_ms = at_ms;
 }
 
@@ -112,14 +117,18 @@ static void fire_due(struct loop *l)
     }
 }
 
-static void on_wheel_event(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+static void on_wheel_event(evutil_socket_t fd, short what UNUSED, void *arg)
 {
     struct loop *l;
 
+    uint64_t expirations;
+
     CAST_OBJ(l, arg, LOOP_MAGIC);
-    l->wheel_event_ms = -1;
+    (void)!read(fd, &expirations, sizeof expirations);
     loop_enter(l);
+    l->wheel_event_ms = 0; /* what is armed meanwhile need not set it: that is done once, below */
     fire_due(l);
+    l->wheel_event_ms = -1;
     set_wheel_event(l, twheel_next_ms(&l->wheel));
     loop_leave(l);
 }
@@ -280,6 +289,8 @@ static void loop_free(struct loop *l)
     if (l->base != NULL)
         event_base_free(l->base);
     mailbox_fini(&l->mailbox);
+    if (l->timer_fd >= 0)
+        (void)close(l->timer_fd);
     l->magic = 0;
     mem_free(l);
 }
@@ -320,6 +331,7 @@ enum err loop_start(const char *name, struct loop **loop_out)
     *loop_out = NULL;
     l->magic = LOOP_MAGIC;
     l->wheel_event_ms = -1;
+    l->timer_fd = -1;
     l->now_ms = clock_mono_ms();
     l->trim_timer.fire = on_trim;
     TAILQ_INIT(&l->deferred);
@@ -330,13 +342,14 @@ enum err loop_start(const char *name, struct loop **loop_out)
         goto out;
     rc = ERR_NO_MEMORY;
     l->base = base_new();
-    if (l->base == NULL)
+    l->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (l->base == NULL || l->timer_fd < 0)
         goto out;
     l->mail_event = event_new(l->base, l->mailbox.fd, EV_READ | EV_PERSIST, on_mail_event, l);
-    l->wheel_event = event_new(l->base, -1, 0, on_wheel_event, l);
+    l->wheel_event = event_new(l->base, l->timer_fd, EV_READ | EV_PERSIST, on_wheel_event, l);
     l->deferred_event = event_new(l->base, -1, 0, on_deferred_event, l);
     if (l->mail_event == NULL || l->wheel_event == NULL || l->deferred_event == NULL ||
-        event_add(l->mail_event, NULL) != 0)
+        event_add(l->mail_event, NULL) != 0 || event_add(l->wheel_event, NULL) != 0)
         goto out;
     rc = start_thread(l);
     if (rc != ERR_OK)
