@@ -133,8 +133,9 @@ static const char *source_name(int8_t source)
                                         "STATIC_BROKER_CONFIG",
                                         "DEFAULT_CONFIG",
                                         "DYNAMIC_BROKER_LOGGER_CONFIG"};
+    size_t i = source < 0 ? 0 : (size_t)source;
 
-    return source > 0 && (size_t)source < ARRAY_LEN(names) ? names[source] : names[0];
+    return i < ARRAY_LEN(names) ? names[i] : names[0];
 }
 
 static int by_name(const void *x, const void *y)

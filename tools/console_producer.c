@@ -2,6 +2,7 @@
 /* kafuka-console-producer: every line of the standard input is a record. A record that could not be
  * delivered is named on stderr and makes the exit status 1. */
 #include "tools/line_reader.h"
+#include "tools/mem.h"
 #include "tools/rk.h"
 #include "tools/tool.h"
 
@@ -128,22 +129,11 @@ static enum err add_headers(const struct line_record *r, rd_kafka_headers_t **ou
     return ERR_OK;
 }
 
-/* librdkafka wants pointers that are not const; it copies what they point to. */
-static void *unconst(const void *p)
-{
-    union {
-        const void *c;
-        void *v;
-    } u = {p};
-
-    return u.v;
-}
-
 /* Gives one record to librdkafka, waiting while its queue is full. */
 static rd_kafka_resp_err_t enqueue(struct producer *p, const struct line_record *r)
 {
-    void *key = r->key.len < 0 ? NULL : unconst(r->key.p);
-    void *value = r->value.len < 0 ? NULL : unconst(r->value.p);
+    void *key = r->key.len < 0 ? NULL : tool_unconst(r->key.p);
+    void *value = r->value.len < 0 ? NULL : tool_unconst(r->value.p);
     size_t key_len = r->key.len < 0 ? 0 : (size_t)r->key.len;
     size_t value_len = r->value.len < 0 ? 0 : (size_t)r->value.len;
     void *line = (void *)(intptr_t)p->lines;

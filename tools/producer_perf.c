@@ -5,6 +5,7 @@
 #include "common/base/clock.h"
 #include "common/base/fsx.h"
 #include "tools/histogram.h"
+#include "tools/mem.h"
 #include "tools/rk.h"
 #include "tools/tool.h"
 
@@ -188,16 +189,6 @@ static struct payload next_payload(struct perf *p, char number[24])
     return (struct payload){p->random_text + next_random(p) % RANDOM_SPREAD, p->record_size};
 }
 
-static void *unconst(const void *p)
-{
-    union {
-        const void *c;
-        void *v;
-    } u = {p};
-
-    return u.v;
-}
-
 /* False: the record can't be sent at all. */
 static bool send_one(struct perf *p)
 {
@@ -206,7 +197,7 @@ static bool send_one(struct perf *p)
 
     /* texts that outlive the run are not copied */
     while (rd_kafka_produce(p->topic, RD_KAFKA_PARTITION_UA,
-                            p->is_monotonic ? RD_KAFKA_MSG_F_COPY : 0, unconst(payload.p),
+                            p->is_monotonic ? RD_KAFKA_MSG_F_COPY : 0, tool_unconst(payload.p),
                             payload.len, NULL, 0, NULL) != 0) {
         rd_kafka_resp_err_t e = rd_kafka_last_error();
 

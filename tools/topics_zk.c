@@ -5,6 +5,7 @@
 
 #include "common/zk/zkadmin.h"
 #include "controller/placement.h"
+#include "tools/mem.h"
 #include "tools/topic_config.h"
 #include "tools/zk.h"
 
@@ -16,14 +17,6 @@ struct zk_brokers {
     struct zkadmin_broker *items;
     int32_t count;
 };
-
-static void *alloc(struct arena *a, size_t count, size_t size)
-{
-    void *p = arena_alloc(a, size_max(count, 1) * size);
-
-    ASSERT(p != NULL); /* the arena has no limit */
-    return p;
-}
 
 static bool is_live(const struct zk_brokers *b, int32_t id)
 {
@@ -101,8 +94,8 @@ static int16_t read_partitions(struct coord *c, struct arena *a, const struct zk
                                struct errtext *why)
 {
     size_t n = (size_t)t->doc.partition_count;
-    struct zkadmin_state *states = alloc(a, n, sizeof *states);
-    struct topic_partition_info *parts = alloc(a, n, sizeof *parts);
+    struct zkadmin_state *states = tool_alloc(a, n, sizeof *states);
+    struct topic_partition_info *parts = tool_alloc(a, n, sizeof *parts);
     int16_t code;
 
     for (int32_t i = 0; i < t->doc.partition_count; i++)
@@ -137,8 +130,8 @@ static int16_t read_partitions(struct coord *c, struct arena *a, const struct zk
 static int16_t describe_all(struct coord *c, struct arena *a, const char **names, int32_t count,
                             const struct topics_filter *f, struct buf *out, struct errtext *why)
 {
-    struct zkadmin_topic *topics = alloc(a, (size_t)count, sizeof *topics);
-    struct zkadmin_entity *configs = alloc(a, (size_t)count, sizeof *configs);
+    struct zkadmin_topic *topics = tool_alloc(a, (size_t)count, sizeof *topics);
+    struct zkadmin_entity *configs = tool_alloc(a, (size_t)count, sizeof *configs);
     const char **deletions;
     int32_t deletion_count;
     struct zk_brokers brokers;
@@ -203,7 +196,7 @@ static int run_describe(struct coord *c, struct arena *a, const struct opts *o)
 static enum err placement_brokers(const struct zk_brokers *brokers, struct arena *a,
                                   bool is_rack_aware, struct placement_broker **out)
 {
-    *out = alloc(a, (size_t)brokers->count, sizeof **out);
+    *out = tool_alloc(a, (size_t)brokers->count, sizeof **out);
     for (int32_t i = 0; i < brokers->count; i++) {
         (*out)[i].id = brokers->items[i].id;
         (*out)[i].rack = is_rack_aware ? str_of(brokers->items[i].doc.rack) : STR_NULL;
@@ -231,14 +224,14 @@ static enum err place(struct coord *c, struct arena *a, const struct opts *o, in
     rc = placement_brokers(&brokers, a, !opts_has(o, "disable-rack-aware"), &candidates);
     if (rc != ERR_OK)
         return rc;
-    ids = alloc(a, (size_t)count * (size_t)factor, sizeof *ids);
+    ids = tool_alloc(a, (size_t)count * (size_t)factor, sizeof *ids);
     rc = placement_assign(
         candidates, brokers.count, first, count, factor,
         first_replica == NULL ? 0 : placement_start(candidates, brokers.count, *first_replica), ids,
         why);
     if (rc != ERR_OK)
         return rc;
-    *out = alloc(a, (size_t)count, sizeof **out);
+    *out = tool_alloc(a, (size_t)count, sizeof **out);
     for (int32_t i = 0; i < count; i++)
         (*out)[i] = (struct zkdoc_partition){.index = first + i,
                                              .replicas = ids + (size_t)i * (size_t)factor,
@@ -257,7 +250,7 @@ static enum err from_assignment(const struct opts *o, struct arena *a, int32_t f
     if (rc != ERR_OK)
         return rc;
     *count_out = i32_max(as.partition_count - first, 0);
-    *out = alloc(a, (size_t)*count_out, sizeof **out);
+    *out = tool_alloc(a, (size_t)*count_out, sizeof **out);
     for (int32_t i = 0; i < *count_out; i++)
         (*out)[i] = (struct zkdoc_partition){
             .index = first + i, .replicas = as.replicas[first + i], .replica_count = as.factor};

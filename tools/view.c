@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is wrong with a cluster, and what to do about it. Each finding says the fact with names,
  * then the cure. */
+#include "tools/mem.h"
 #include "tools/view.h"
 
 #include <stdarg.h>
@@ -13,14 +14,6 @@ enum {
     IMBALANCE_PERCENT = 10, /* as leader.imbalance.per.broker.percentage */
     DISK_FREE_PERCENT_MIN = 10
 };
-
-static void *alloc(struct arena *a, size_t count, size_t size)
-{
-    void *p = arena_alloc(a, size_max(count, 1) * size);
-
-    ASSERT(p != NULL); /* the arena has no limit */
-    return p;
-}
 
 static char *text(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
@@ -61,7 +54,7 @@ static int by_id(const void *x, const void *y)
 /* A broker that holds replicas but is not registered. */
 static struct view_broker *add_dead(struct view *v, struct arena *a, int32_t id)
 {
-    struct view_broker *grown = alloc(a, (size_t)v->broker_count + 1, sizeof *grown);
+    struct view_broker *grown = tool_alloc(a, (size_t)v->broker_count + 1, sizeof *grown);
 
     memcpy(grown, v->brokers, (size_t)v->broker_count * sizeof *grown);
     grown[v->broker_count] = (struct view_broker){.id = id, .host = ""};
@@ -293,7 +286,7 @@ static void judge_single_copies(struct view *v, struct arena *a)
 
 void view_judge(struct view *v, struct arena *a)
 {
-    v->findings = alloc(a, FINDINGS_MAX, sizeof *v->findings);
+    v->findings = tool_alloc(a, FINDINGS_MAX, sizeof *v->findings);
     v->is_healthy = true;
     for (int32_t t = 0; t < v->topic_count; t++) {
         struct view_topic *topic = &v->topics[t];

@@ -2,20 +2,13 @@
 /* Fills a view from a broker's metadata or from the znodes. Both give the same model. */
 #include "common/zk/zkadmin.h"
 #include "tools/admin.h"
+#include "tools/mem.h"
 #include "tools/view.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { RESOURCE_TOPIC = 2, CONFIGS_PER_REQUEST = 1000, DEFAULT_MIN_ISR = 1 };
-
-static void *alloc(struct arena *a, size_t count, size_t size)
-{
-    void *p = arena_alloc(a, size_max(count, 1) * size);
-
-    ASSERT(p != NULL); /* the arena has no limit */
-    return p;
-}
 
 static char *copy_str(struct arena *a, struct str s)
 {
@@ -60,7 +53,7 @@ static struct view_topic *find_topic(struct view *v, struct str name)
 static void take_brokers(const struct kp_MetadataResponse *m, struct arena *arena, struct view *v)
 {
     v->broker_count = i32_max(m->brokers_count, 0);
-    v->brokers = alloc(arena, (size_t)v->broker_count, sizeof *v->brokers);
+    v->brokers = tool_alloc(arena, (size_t)v->broker_count, sizeof *v->brokers);
     for (int32_t i = 0; i < v->broker_count; i++)
         v->brokers[i] = (struct view_broker){
             .id = m->brokers[i].node_id,
@@ -75,7 +68,7 @@ static void take_topic(const struct kp_MetadataResponse_MetadataResponseTopic *t
                        struct arena *arena, const struct view *v, struct view_topic *out)
 {
     int32_t count = i32_max(t->partitions_count, 0);
-    struct topic_partition_info *parts = alloc(arena, (size_t)count, sizeof *parts);
+    struct topic_partition_info *parts = tool_alloc(arena, (size_t)count, sizeof *parts);
 
     *out = (struct view_topic){
         .info =
@@ -153,7 +146,7 @@ enum err view_read(struct admin *a, struct arena *arena, struct view *out, struc
         out->cluster_id = copy_str(arena, m.cluster_id);
     out->controller_id = m.controller_id;
     take_brokers(&m, arena, out);
-    out->topics = alloc(arena, (size_t)i32_max(m.topics_count, 0), sizeof *out->topics);
+    out->topics = tool_alloc(arena, (size_t)i32_max(m.topics_count, 0), sizeof *out->topics);
     for (int32_t i = 0; i < m.topics_count; i++)
         if (m.topics[i].name.len > 0)
             take_topic(&m.topics[i], arena, out, &out->topics[out->topic_count++]);
@@ -170,7 +163,7 @@ static void take_dirs(const struct kp_DescribeLogDirsResponse *r, struct arena *
                       struct view *v, struct view_broker *b)
 {
     b->dir_count = i32_max(r->results_count, 0);
-    b->dirs = alloc(arena, (size_t)b->dir_count, sizeof *b->dirs);
+    b->dirs = tool_alloc(arena, (size_t)b->dir_count, sizeof *b->dirs);
     for (int32_t i = 0; i < b->dir_count; i++) {
         const struct kp_DescribeLogDirsResponse_DescribeLogDirsResult *d = &r->results[i];
 
@@ -225,7 +218,7 @@ static int16_t read_zk_brokers(struct coord *c, struct arena *arena, struct view
 
     if (code != KE_NONE)
         return code;
-    out->brokers = alloc(arena, (size_t)out->broker_count, sizeof *out->brokers);
+    out->brokers = tool_alloc(arena, (size_t)out->broker_count, sizeof *out->brokers);
     for (int32_t i = 0; i < out->broker_count; i++) {
         const struct zkdoc_broker *d = &brokers[i].doc;
 
@@ -247,8 +240,8 @@ static int16_t read_zk_states(struct coord *c, struct arena *arena, struct view 
 
     for (int32_t t = 0; code == KE_NONE && t < out->topic_count; t++) {
         int32_t count = topics[t].doc.partition_count;
-        struct zkadmin_state *states = alloc(arena, (size_t)count, sizeof *states);
-        struct topic_partition_info *parts = alloc(arena, (size_t)count, sizeof *parts);
+        struct zkadmin_state *states = tool_alloc(arena, (size_t)count, sizeof *states);
+        struct topic_partition_info *parts = tool_alloc(arena, (size_t)count, sizeof *parts);
 
         for (int32_t i = 0; i < count; i++)
             states[i] = (struct zkadmin_state){.topic = topics[t].name,
@@ -285,8 +278,8 @@ static int16_t read_zk_topics(struct coord *c, struct arena *arena, struct view 
 
     if (code != KE_NONE)
         return code;
-    topics = alloc(arena, (size_t)count, sizeof *topics);
-    out->topics = alloc(arena, (size_t)count, sizeof *out->topics);
+    topics = tool_alloc(arena, (size_t)count, sizeof *topics);
+    out->topics = tool_alloc(arena, (size_t)count, sizeof *out->topics);
     for (int32_t i = 0; i < count; i++)
         topics[i].name = names[i];
     code = zkadmin_read_topics(c, topics, count, arena, why);

@@ -267,7 +267,7 @@ static enum err ask_versions(struct bclient *c, int64_t deadline_ms, struct errt
 {
     const struct kp_api *api = kp_api_find(KEY_API_VERSIONS);
     struct kp_ApiVersionsRequest request;
-    struct kp_ApiVersionsResponse response;
+    struct kp_ApiVersionsResponse response = {0};
     struct arena a = {0};
     struct bytes body;
     int16_t version = 3;
