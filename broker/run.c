@@ -193,15 +193,6 @@ static void on_config_at_start(void *arg, const char *type, const char *name,
         set_props(props, config);
 }
 
-static void renew_partition(void *arg, struct partition *p)
-{
-    struct run *r = arg;
-    struct log_config c;
-
-    topic_configs_get(r->topics, partition_topic(p), &c);
-    replicas_topic_config_changed(r->broker.replicas, partition_topic(p), &c);
-}
-
 /* On the session thread. */
 static void on_config_changed(void *arg, const char *type, const char *name,
                               const struct zkdoc_config *config)
@@ -221,7 +212,7 @@ static void on_config_changed(void *arg, const char *type, const char *name,
     } else if (strcmp(type, "brokers") == 0 && is_own_config(r, name, &props)) {
         set_props(props, config);
         switch_config(r);
-        replicas_each(r->broker.replicas, renew_partition, r);
+        replicas_all_configs_changed(r->broker.replicas, topic_config, r);
         SLOG(INFO, "broker", "broker config changed", KV_S("entity", name),
              KV_I("options", config->count));
     }

@@ -156,13 +156,6 @@ static void become_locked(struct partition *p, const struct replicas_order *o, s
     partition_step_locked(p, &ev, w);
 }
 
-static void tell_role(struct replicas *r, const struct replicas_order *o, bool was_leader,
-                      bool is_leader, int32_t leader_epoch)
-{
-    if (r->o.role_changed != NULL && (was_leader || is_leader))
-        r->o.role_changed(r->o.arg, o->topic, o->partition, is_leader, leader_epoch);
-}
-
 /* The log is made without the partition's lock, which is held before and after; the partition is
  * busy meanwhile, so that nobody else makes it too. */
 static void make_log_locked(struct replicas *r, struct partition *p, const struct replicas_order *o,
@@ -190,8 +183,7 @@ static void become_run(struct order_job *j)
     struct replicas_order *o = j->order;
     struct partition *p = replicas_find_or_add(r, o->topic, o->partition);
     int16_t result = KE_NONE;
-    bool was_leader = false, is_leader, is_useless, acts;
-    int32_t leader_epoch;
+    bool is_useless, acts;
     struct wake w;
 
     partition_lock(p, &w);
@@ -208,17 +200,14 @@ static void become_run(struct order_job *j)
     if (acts)
         result = note_topic_id(p, o->topic_id);
     if (acts && result == KE_NONE) {
-        was_leader = p->core.role == REPL_LEADER;
         become_locked(p, o, &w);
         if (p->is_offline)
             result = KE_KAFKA_STORAGE_ERROR;
     }
-    is_leader = p->core.role == REPL_LEADER;
-    leader_epoch = p->core.leader_epoch;
     is_useless = p->log == NULL && !p->is_offline;
     partition_unlock_and_run(p, &w);
     if (acts)
-        tell_role(r, o, was_leader, is_leader, leader_epoch);
+        replicas_tell_role(r, p);
     else if (is_useless)
         replicas_remove(r, p); /* it was made for nothing */
     partition_unref(&p);
@@ -256,7 +245,6 @@ static void stop_run(struct order_job *j)
     struct replicas_order *o = j->order;
     struct partition *p = replicas_find(r, o->topic, o->partition);
     struct log *log = NULL;
-    bool was_leader;
     int16_t result;
     struct wake w;
 
@@ -271,7 +259,6 @@ static void stop_run(struct order_job *j)
         return;
     }
     result = admit_stop(p, o);
-    was_leader = p->core.role == REPL_LEADER;
     if (result == KE_NONE) {
         partition_step_locked(p, &(struct repl_event){.kind = REPL_EV_STOP, .stop = {o->is_delete}},
                               &w);
@@ -284,8 +271,8 @@ static void stop_run(struct order_job *j)
              KV_I("leader_epoch", p->core.leader_epoch));
     }
     partition_unlock(p, &w);
-    if (result == KE_NONE && was_leader)
-        tell_role(r, o, true, false, o->stop_leader_epoch);
+    if (result == KE_NONE)
+        replicas_tell_role(r, p);
     if (result == KE_NONE && o->is_delete)
         result = delete_log(r, p, log);
     partition_unref(&p);

@@ -26,6 +26,7 @@ struct partition *partition_new(struct replicas *owner, struct str topic, int32_
     STAILQ_INIT(&p->deferred);
     SLIST_INIT(&p->sleepers);
     p->fetching_from = -1;
+    p->told_epoch = -1;
     p->index = index;
     p->hash = hash;
     p->topic_len = topic.len;
@@ -411,8 +412,8 @@ void partition_fail_locked(struct partition *p, struct wake *w)
     if (p->is_offline)
         return;
     p->is_offline = true;
-    partition_step_locked(p, &(struct repl_event){.kind = REPL_EV_STOP, .stop = {true}}, w);
     log_role(p, "partition is offline, its disk failed");
+    partition_step_locked(p, &(struct repl_event){.kind = REPL_EV_STOP, .stop = {true}}, w);
 }
 
 /* ---- blocking changes */

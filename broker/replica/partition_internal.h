@@ -46,6 +46,7 @@ struct partition {
     bool is_offline;   /* its disk failed */
     bool is_proposing; /* isr_mail is on its way or in the sender's queue */
     struct mail isr_mail;
+    int32_t told_epoch;    /* role_changed was told that we lead in it; -1: that we do not */
     int64_t lag;           /* follower: behind the leader's HW, at the last answer */
     int32_t fetching_from; /* whose fetcher has it; -1: none */
     struct uuid topic_id;

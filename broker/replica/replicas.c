@@ -370,6 +370,24 @@ static void on_checkpoint_timer(struct loop_timer *t)
     loop_timer_arm(r->o.loops[0], &r->checkpoint_timer, r->o.hw_checkpoint_interval_ms);
 }
 
+/* ---- news of roles */
+
+void replicas_tell_role(struct replicas *r, struct partition *p)
+{
+    struct wake w;
+    bool is_leader, is_news;
+    int32_t epoch;
+
+    partition_lock(p, &w);
+    is_leader = p->core.role == REPL_LEADER;
+    epoch = p->core.leader_epoch;
+    is_news = is_leader ? p->told_epoch != epoch : p->told_epoch >= 0;
+    p->told_epoch = is_leader ? epoch : -1;
+    partition_unlock(p, &w);
+    if (is_news && r->o.role_changed != NULL)
+        r->o.role_changed(r->o.arg, partition_topic(p), p->index, is_leader, epoch);
+}
+
 /* ---- failed log dirs */
 
 struct dir_failure {
@@ -383,13 +401,16 @@ static void fail_visit(void *arg, struct partition *p)
 {
     struct dir_failure *f = arg;
     struct wake w;
+    bool is_there;
 
     partition_lock(p, &w);
-    if (p->log != NULL && strcmp(log_dir_of(p->log), f->dir) == 0) {
+    is_there = p->log != NULL && strcmp(log_dir_of(p->log), f->dir) == 0;
+    if (is_there)
         partition_fail_locked(p, &w);
-        f->partitions++;
-    }
     partition_unlock(p, &w);
+    f->partitions += is_there;
+    if (is_there)
+        replicas_tell_role(f->replicas, p);
 }
 
 static bool any_dir_left(struct replicas *r)
@@ -455,33 +476,51 @@ void replicas_dir_failed(void *arg, const char *dir)
 
 /* ---- settings of a topic */
 
-struct config_change {
+struct config_change { /* of one topic, or of all by get */
     struct str topic;
     const struct log_config *config;
+    void (*get)(void *arg, struct str topic, struct log_config *out);
+    void *arg;
 };
 
-static void config_visit(void *arg, struct partition *p) NO_THREAD_SAFETY
+static void set_config(struct partition *p, const struct log_config *config) NO_THREAD_SAFETY
 {
-    const struct config_change *c = arg;
     struct wake w;
 
-    if (!str_eq(partition_topic(p), c->topic))
-        return;
     replicas_log_lock(p); /* waits for a truncation */
     if (p->log != NULL)
-        log_set_config(p->log, c->config);
+        log_set_config(p->log, config);
     w.list_count = 0;
     w.chain_count = 0;
     partition_step_locked(
-        p,
-        &(struct repl_event){.kind = REPL_EV_MIN_ISR, .min_isr = {c->config->min_insync_replicas}},
+        p, &(struct repl_event){.kind = REPL_EV_MIN_ISR, .min_isr = {config->min_insync_replicas}},
         &w);
     partition_unlock(p, &w);
 }
 
+static void config_visit(void *arg, struct partition *p)
+{
+    const struct config_change *c = arg;
+    struct log_config config;
+
+    if (c->get != NULL) {
+        c->get(c->arg, partition_topic(p), &config);
+        set_config(p, &config);
+    } else if (str_eq(partition_topic(p), c->topic)) {
+        set_config(p, c->config);
+    }
+}
+
+void replicas_all_configs_changed(struct replicas *r,
+                                  void (*get)(void *arg, struct str topic, struct log_config *out),
+                                  void *arg)
+{
+    replicas_each(r, config_visit, &(struct config_change){.get = get, .arg = arg});
+}
+
 void replicas_topic_config_changed(struct replicas *r, struct str topic, const struct log_config *c)
 {
-    replicas_each(r, config_visit, &(struct config_change){topic, c});
+    replicas_each(r, config_visit, &(struct config_change){.topic = topic, .config = c});
 }
 
 /* ---- numbers */

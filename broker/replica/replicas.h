@@ -38,8 +38,8 @@ struct replicas_options {
     /* Effective config of a topic for a log that is about to be made; on an io thread, may block.
      */
     void (*topic_config)(void *arg, struct str topic, struct uuid topic_id, struct log_config *out);
-    /* A partition began or ceased to lead; on an io thread, no lock held. For the group and
-     * transaction coordinators. May be NULL. */
+    /* A partition leads in a new epoch, or leads no more (stopped, deleted and failed ones too); on
+     * an io thread, no lock held. For the group and transaction coordinators. May be NULL. */
     void (*role_changed)(void *arg, struct str topic, int32_t partition, bool is_leader,
                          int32_t leader_epoch);
     /* No log dir is left: the broker has to stop. Once; on an io thread. May be NULL. */
@@ -70,6 +70,11 @@ void replicas_metadata_changed(struct replicas *r, const struct metadata *m);
 /* Settings of a topic changed. */
 void replicas_topic_config_changed(struct replicas *r, struct str topic,
                                    const struct log_config *c);
+
+/* The defaults changed: each partition's config is asked for anew, by get(arg, topic). */
+void replicas_all_configs_changed(struct replicas *r,
+                                  void (*get)(void *arg, struct str topic, struct log_config *out),
+                                  void *arg);
 
 /* ---- orders of the controller (broker/api/control.c). Batches are carried out one after the
  * other, each in parallel on the pool. */

@@ -63,6 +63,8 @@ void replicas_attach_locked(struct partition *p, struct log *l);
 void replicas_set_endpoints(struct replicas *r, struct replicas_endpoint *list, int32_t count,
                             bool *changed_out);
 void replicas_brokers_changed(struct replicas *r);
+/* role_changed, if there is news. No lock held; io thread. */
+void replicas_tell_role(struct replicas *r, struct partition *p);
 void replicas_tick_all(struct replicas *r);
 
 #endif

@@ -127,6 +127,18 @@ static struct broker_here {
 static struct log_config config;
 static struct uuid topic_id;
 
+static char roles[256]; /* guarded by ctl.mutex: "+0 -0 +2": leads in epoch 0, not any more, ... */
+
+static void role_changed(void *arg, struct str topic, int32_t partition, bool is_leader,
+                         int32_t leader_epoch)
+{
+    pthread_mutex_lock(&ctl.mutex);
+    if (partition == 0 && strlen(roles) < 200)
+        snprintf(roles + strlen(roles), 16, "%c%d ", is_leader ? '+' : '-', (int)leader_epoch);
+    pthread_cond_broadcast(&ctl.changed);
+    pthread_mutex_unlock(&ctl.mutex);
+}
+
 static void topic_config(void *arg, struct str topic, struct log_config *out)
 {
     *out = config;
@@ -181,6 +193,7 @@ static void broker_start(int i)
     ck_assert_msg(log_manager_load(b->logs, &why) == ERR_OK, "%s", why.text);
     o.pool = b->pool;
     o.logs = b->logs;
+    o.role_changed = i == 0 ? role_changed : NULL;
     b->replicas = replicas_new(&o);
     log_manager_start(b->logs, replicas_log_lock, replicas_log_unlock);
     replicas_start(b->replicas);
@@ -206,6 +219,7 @@ static void setup(void)
 {
     ctl.id = -1;
     ctl.requests = 0;
+    roles[0] = 0;
     log_config_defaults(&config);
     config.min_insync_replicas = 1;
     topic_id = uuid_random();
@@ -865,8 +879,7 @@ START_TEST(an_idle_follower_is_looked_at_again_when_it_may_join_or_the_start_has
     ck_assert(watch_list_is_empty(leo)); /* all are in */
     ck_assert_int_eq(partition_delete_records(p, 3, &low), KE_NONE);
     ck_assert_ptr_eq(watch_list_take(leo), &follower);
-    partition_watch_remove(&follower);
-    watch_list_free(&leo);
+    loop_call(leo->loop, context_end, &(struct context){leo, {&follower}});
     partition_unref(&p);
 }
 END_TEST
@@ -955,6 +968,20 @@ START_TEST(a_stopped_replica_comes_back_and_a_deleted_one_is_made_anew)
 }
 END_TEST
 
+START_TEST(coordinators_hear_who_leads)
+{
+    lead(0, 1, 0);
+    lead(0, 1, 1);
+    lead(0, 2, 2);
+    lead(0, 2, 3); /* no news: it does not lead */
+    lead(0, 1, 4);
+    ck_assert_int_eq(stop(0, 4, false), KE_NONE);
+    lead(0, 1, 5);
+    ck_assert_int_eq(stop(0, 5, true), KE_NONE);
+    ck_assert_str_eq(roles, "+0 +1 -2 +4 -4 +5 -5 ");
+}
+END_TEST
+
 START_TEST(a_broker_that_comes_back_knows_its_logs_and_high_watermarks)
 {
     lead(0, 1, 0);
@@ -994,6 +1021,10 @@ START_TEST(a_failed_write_is_never_acknowledged)
     ck_assert_int_eq(produce_to(p, 5, -1, &res), KE_KAFKA_STORAGE_ERROR);
     ck_assert_int_eq(read_as(0, REPLICA_CONSUMER, 0, -1, -1).error, KE_KAFKA_STORAGE_ERROR);
     ck_assert(info_of(0).is_offline);
+    pthread_mutex_lock(&ctl.mutex);
+    while (strcmp(roles, "+0 -0 ") != 0)
+        pthread_cond_wait(&ctl.changed, &ctl.mutex);
+    pthread_mutex_unlock(&ctl.mutex);
     carry_out(0, &o, 1);
     ck_assert_int_eq(o.result, KE_KAFKA_STORAGE_ERROR);
     partition_unref(&p);
@@ -1107,6 +1138,7 @@ int main(void)
     tcase_add_test(t, orders_are_judged_by_their_epochs);
     tcase_add_test(t, many_partitions_in_one_order_some_of_them_twice);
     tcase_add_test(t, a_stopped_replica_comes_back_and_a_deleted_one_is_made_anew);
+    tcase_add_test(t, coordinators_hear_who_leads);
     tcase_add_test(t, a_broker_that_comes_back_knows_its_logs_and_high_watermarks);
     tcase_add_test(t, a_failed_write_is_never_acknowledged);
     tcase_add_test(t, many_threads_at_one_partition);
