@@ -63,7 +63,8 @@ struct partition_wait {
 };
 /* True: it waits. False: already decided, see result; woken is not called. */
 NODISCARD bool partition_wait_start(struct partition *p, struct partition_wait *w);
-/* True: it is out of the list and woken will not be called. False: woken is on its way by mail. */
+/* On the wait's loop, before woken was called. True: it is out of the list and woken will not be
+ * called. False: woken is on its way by mail. */
 NODISCARD bool partition_wait_cancel(struct partition_wait *w);
 
 /* ---- fetch */
