@@ -123,7 +123,7 @@ struct coord {
     size_t waiting_bytes;
     struct zks_handle handles[ZKS_HANDLES_MAX];
     struct zks_watched *watched; /* uthash by path */
-    LIST_HEAD(, zks_listener) listeners;
+    LIST_HEAD(zks_listener_list, zks_listener) listeners;
 };
 
 /* Functions with _locked want the coord's lock held, and assert it. */

@@ -642,16 +642,40 @@ static void long_path(char *out, size_t size, const char *dir, int i)
     snprintf(out, size, "%s/%0200d", dir, i);
 }
 
+/* Owners of watches that read again when told of a change, as all owners do. */
+enum { PATHS = 8000, CREATED = 40 }; /* 1.7 MB of paths; the server takes 1 MiB by default */
+static struct {
+    bool found[PATHS];
+    int found_count;
+} armed;
+
+static void on_reread(void *arg, const struct coord_result *r)
+{
+    int i = atoi(strrchr(r->path, '/') + 1);
+
+    on_done(arg, r);
+    if (r->err == ERR_OK && !armed.found[i]) {
+        armed.found[i] = true;
+        armed.found_count++;
+    }
+}
+
+static void on_change_read_again(void *arg, enum coord_change kind, const char *path)
+{
+    struct client *k = arg;
+
+    coord_exists(k->coord, path, true, &k->mailbox, on_reread, k);
+}
+
 START_TEST(more_watches_than_fit_into_one_packet_survive_a_reconnect)
 {
-    enum { PATHS = 8000 }; /* 1.7 MB of paths; the server takes 1 MiB by default */
     static struct client k;
     struct mailbox *b = &k.mailbox;
     char path[300];
 
     client_open_at(&k, server.connect, 30000);
     const char *dir = fresh(&k);
-    coord_watch(k.coord, dir, b, on_change, &k);
+    coord_watch(k.coord, dir, b, on_change_read_again, &k);
     for (int i = 0; i < PATHS; i++) {
         long_path(path, sizeof path, dir, i);
         coord_exists(k.coord, path, true, b, on_done, &k);
@@ -661,13 +685,13 @@ START_TEST(more_watches_than_fit_into_one_packet_survive_a_reconnect)
     zk_deliver_until(b, &k.disconnected, 1, "disconnected");
     zk_server_start(&server);
     zk_deliver_until(b, &k.connected, 1, "connected");
-    for (int i = 0; i < PATHS; i += PATHS / 40) {
+    for (int i = 0; i < PATHS; i += PATHS / CREATED) {
         long_path(path, sizeof path, dir, i);
         ck_assert_int_eq(coord_create_wait(k.coord, path, BYTES_NULL, COORD_PERSISTENT, NULL),
                          ERR_OK);
     }
-    zk_deliver_until(b, &k.changes, 40, "watches that fired");
-    ck_assert_int_eq(k.changes, 40);
+    zk_deliver_until(b, &armed.found_count, CREATED, "watches that fired");
+    ck_assert_int_eq(armed.found_count, CREATED);
     client_close(&k);
 }
 END_TEST
