@@ -263,24 +263,47 @@ enum err index_offset_above(struct log_segment *s, int64_t position, int64_t *of
     return close_index(fd, rc);
 }
 
-enum err index_tail_is_sane(struct log_segment *s, bool *sane_out)
+static enum err offset_tail_is_sane(struct log_segment *s, bool *sane_out)
 {
     uint8_t entry[INDEX_OFFSET_ENTRY];
     struct batch_at b;
     int32_t count;
 
-    *sane_out = false;
     enum err rc = read_tail(s, ".index", INDEX_OFFSET_ENTRY, &count, entry);
-    if (rc != ERR_OK || count == 0) {
-        *sane_out = rc == ERR_OK;
+    *sane_out = rc == ERR_OK && count == 0;
+    if (rc != ERR_OK || count == 0)
         return rc;
-    }
     int32_t position = (int32_t)be32_load(entry + 4);
     if (position <= 0) /* the first batch of a segment never has an entry */
         return ERR_OK;
     rc = segment_header_at(s, position, s->size, &b);
-    if (rc == ERR_OK)
-        *sane_out = b.last_offset == s->base_offset + (int32_t)be32_load(entry);
+    *sane_out = rc == ERR_OK && b.last_offset == s->base_offset + (int32_t)be32_load(entry);
+    return rc;
+}
+
+static enum err time_tail_is_sane(struct log_segment *s, bool *sane_out)
+{
+    uint8_t entry[INDEX_TIME_ENTRY];
+    struct batch_at b;
+    int32_t count;
+
+    enum err rc = read_tail(s, ".timeindex", INDEX_TIME_ENTRY, &count, entry);
+    *sane_out = rc == ERR_OK && count == 0;
+    if (rc != ERR_OK || count == 0)
+        return rc;
+    int64_t offset = s->base_offset + (int32_t)be32_load(entry + 8);
+    rc = segment_find(s, s->size, offset, &b);
+    *sane_out =
+        rc == ERR_OK && b.last_offset == offset && b.max_timestamp_ms == (int64_t)be64_load(entry);
+    return rc;
+}
+
+enum err index_tail_is_sane(struct log_segment *s, bool *sane_out)
+{
+    enum err rc = offset_tail_is_sane(s, sane_out);
+
+    if (rc == ERR_OK && *sane_out)
+        rc = time_tail_is_sane(s, sane_out);
     return rc == ERR_NOT_FOUND || rc == ERR_CORRUPT ? ERR_OK : rc;
 }
 

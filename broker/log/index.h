@@ -34,8 +34,8 @@ NODISCARD enum err index_time_floor(struct log_segment *s, int64_t timestamp_ms,
 /* First indexed position at or past position, as an offset; -1: none. The upper bound of a read for
  * aborted transactions. */
 NODISCARD enum err index_offset_above(struct log_segment *s, int64_t position, int64_t *offset_out);
-/* Does the last offset entry tell a batch within s->size, with its last offset? Without entries it
- * is sane. Zeros that a crash or a preallocation left are not. */
+/* Do the last entries of .index and .timeindex tell batches within s->size as they are? Without
+ * entries they are sane; zeros that a crash or a preallocation left are not. */
 NODISCARD enum err index_tail_is_sane(struct log_segment *s, bool *sane_out);
 /* Cuts entries for offsets >= offset (txn entries whose marker is there). */
 NODISCARD enum err index_truncate(struct log_segment *s, int64_t offset);

@@ -190,8 +190,8 @@ NODISCARD enum err log_remove_segments(struct log *l, int32_t from, int32_t coun
 /* Producer state at offset: the newest good snapshot at or below it, and the batches from there.
  * was_clean: without any snapshot the state is empty. */
 NODISCARD enum err log_load_producers(struct log *l, int64_t offset, bool was_clean);
-/* Deletes snapshots above the end offset; they tell of batches that are gone. */
-NODISCARD enum err log_prune_snapshots(struct log *l);
+/* Deletes snapshots above that offset; they tell of batches that are gone. -1: all. */
+NODISCARD enum err log_prune_snapshots(struct log *l, int64_t above);
 void log_snapshot_path(const struct log *l, int64_t offset, char out[SEGMENT_PATH_MAX]);
 
 /* ---- whole batches of a file, one after the other, with a large window: segment_reader.c */

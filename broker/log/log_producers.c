@@ -106,7 +106,7 @@ static enum err replay_segment(struct log *l, int32_t i, int64_t from, int64_t t
     return rc == ERR_NOT_FOUND ? ERR_OK : rc;
 }
 
-enum err log_prune_snapshots(struct log *l)
+enum err log_prune_snapshots(struct log *l, int64_t above)
 {
     struct snapshots all;
 
@@ -116,7 +116,7 @@ enum err log_prune_snapshots(struct log *l)
     l->has_snapshots = false;
     l->snapshot_offset = -1;
     for (size_t i = 0; i < all.count; i++) {
-        if (all.offsets[i] > l->end_offset) {
+        if (all.offsets[i] > above) {
             drop_snapshot(l, all.offsets[i]);
             continue;
         }
@@ -127,9 +127,21 @@ enum err log_prune_snapshots(struct log *l)
     return ERR_OK;
 }
 
-/* The newest good snapshot at or below offset; -1: none. Bad ones are deleted. */
+/* Of those that wait to be written, the newest at or below offset. */
+static const struct pending_snapshot *newest_pending(const struct log *l, int64_t offset)
+{
+    const struct pending_snapshot *p, *best = NULL;
+
+    STAILQ_FOREACH (p, &l->snapshots, link)
+        if (p->offset <= offset && (best == NULL || p->offset >= best->offset))
+            best = p;
+    return best;
+}
+
+/* The newest good snapshot at or below offset, written or not; -1: none. Bad files are deleted. */
 static enum err load_newest(struct log *l, int64_t offset, int64_t *found_out)
 {
+    const struct pending_snapshot *pending = newest_pending(l, offset);
     struct snapshots all;
 
     *found_out = -1;
@@ -137,12 +149,18 @@ static enum err load_newest(struct log *l, int64_t offset, int64_t *found_out)
     for (size_t i = 0; rc == ERR_OK && i < all.count && *found_out < 0; i++) {
         if (all.offsets[i] > offset)
             continue;
+        if (pending != NULL && pending->offset >= all.offsets[i])
+            break;
         if (load_snapshot(l, all.offsets[i]))
             *found_out = all.offsets[i];
         else
             drop_snapshot(l, all.offsets[i]);
     }
     mem_free(all.offsets);
+    if (rc == ERR_OK && *found_out < 0 && pending != NULL) {
+        rc = producer_state_decode(&l->producers, pending->bytes.p, pending->bytes.len);
+        *found_out = pending->offset;
+    }
     return rc;
 }
 

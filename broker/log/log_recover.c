@@ -359,6 +359,9 @@ static enum err recover_first(struct log *l, int64_t recovery_point, int64_t *cu
     enum err rc = begin_at_offset(l, s, recovery_point);
     if (rc == ERR_CORRUPT)
         rc = begin_at_base(l, s);
+    /* epochs from here on are found again in the batches; what the file tells of them may be older
+     * than a truncation */
+    epoch_cache_truncate_end(&l->epochs, l->end_offset);
     if (rc == ERR_OK)
         rc = log_load_producers(l, l->end_offset, false);
     return rc == ERR_OK ? recover_rest(l, file_size, cut_out) : rc;
@@ -369,6 +372,8 @@ static enum err recover_next(struct log *l, int64_t *cut_out)
     struct log_segment *s = log_active(l);
     int64_t file_size = s->size;
 
+    /* as the roll took one; it may not have been written. Retention relies on it. */
+    log_take_snapshot(l, s->base_offset);
     enum err rc = begin_at_base(l, s);
     return rc == ERR_OK ? recover_rest(l, file_size, cut_out) : rc;
 }
@@ -389,6 +394,18 @@ static enum err remove_behind(struct log *l, struct log_segment **todo, int32_t 
     return rc;
 }
 
+/* A power loss may take the end of a segment, at a batch's boundary, and leave the next one. Only
+ * followers of compacted topics have such gaps by right. */
+static bool has_lost_end(const struct log *l, const struct log_segment *next)
+{
+    if (next->base_offset <= l->end_offset || l->config.is_compact)
+        return false;
+    SLOG(WARN, "log", "the end of a segment is missing", KV_STR("topic", log_topic(l)),
+         KV_I("partition", l->partition), KV_I("segment", log_active(l)->base_offset),
+         KV_I("end_offset", l->end_offset), KV_I("next_segment", next->base_offset));
+    return true;
+}
+
 /* Recovers the segments from index first on. They are taken out of the table and put back one by
  * one, so that the one in work is always the active one. */
 static enum err recover_from(struct log *l, int32_t first, int64_t recovery_point)
@@ -401,6 +418,8 @@ static enum err recover_from(struct log *l, int32_t first, int64_t recovery_poin
     memcpy(todo, l->segments + first, (size_t)count * sizeof *todo);
     l->segment_count = first;
     for (; rc == ERR_OK && i < count && cut == 0; i++) {
+        if (i > 0 && has_lost_end(l, todo[i]))
+            break;
         if (i > 0)
             rc = tail_finish_segment(l);
         log_segments_insert(l, todo[i]);
@@ -426,7 +445,10 @@ static enum err rebuild_index(struct log *l, int32_t i)
     view.tail = NULL;
     view.producers = NULL;
     view.epochs = (struct epoch_cache){0};
-    enum err rc = recover_next(&view, &cut);
+    int64_t file_size = s->size;
+    enum err rc = begin_at_base(&view, s);
+    if (rc == ERR_OK)
+        rc = recover_rest(&view, file_size, &cut);
     if (rc == ERR_OK)
         rc = tail_finish_segment(&view);
     FREE_NULL(&view.tail);
@@ -515,7 +537,7 @@ static enum err settle(struct log *l, const struct log_open_args *a, bool has_sn
     epoch_cache_truncate_start(&l->epochs, l->start_offset);
     epoch_cache_truncate_end(&l->epochs, l->end_offset);
     if (has_snapshots)
-        rc = log_prune_snapshots(l);
+        rc = log_prune_snapshots(l, l->end_offset);
     if (rc == ERR_OK && l->has_snapshots && a->was_clean && l->producers == NULL)
         rc = log_load_producers(l, l->end_offset, true); /* else recovery has done it */
     producer_state_set_hw(l->producers, l->high_watermark);

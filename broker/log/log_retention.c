@@ -29,7 +29,8 @@ static const char *reason_to_go(struct log *l, int32_t i, int64_t total_bytes, i
     struct log_segment *s = l->segments[i];
     bool is_last = i + 1 == l->segment_count;
 
-    if (log_segment_end(l, i) > l->high_watermark)
+    /* not flushed: neither is the producer snapshot that must take the segment's place */
+    if (log_segment_end(l, i) > l->high_watermark || log_segment_end(l, i) > l->recovery_point)
         return NULL;
     if (!is_last && log_segment_end(l, i) <= l->start_offset)
         return "log start offset";

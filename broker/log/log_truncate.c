@@ -101,7 +101,7 @@ static enum err settle_end(struct log *l)
     tail_reset(l);
     drop_pending_snapshots(l, l->end_offset);
     if (l->producers != NULL || l->has_snapshots) {
-        enum err rc = log_prune_snapshots(l);
+        enum err rc = log_prune_snapshots(l, l->end_offset);
         if (rc == ERR_OK)
             rc = log_load_producers(l, l->end_offset, false);
         if (rc != ERR_OK)
@@ -173,6 +173,10 @@ enum err log_truncate_fully_at(struct log *l, int64_t offset, struct errtext *wh
         epoch_cache_clear(&l->epochs);
         l->start_offset = l->high_watermark = offset;
         producer_state_free(&l->producers);
+        drop_pending_snapshots(l, -1);
+        rc = log_prune_snapshots(l, -1);
+    }
+    if (rc == ERR_OK) {
         rc = settle_end(l);
     }
     if (rc != ERR_OK) {

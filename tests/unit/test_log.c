@@ -91,6 +91,7 @@ START_TEST(a_range_outlives_its_segment)
     ck_assert_int_eq(log_read(fix_log, 0, 100, 1000, 0, &r), ERR_OK);
     log_set_high_watermark(fix_log, 100);
     ck_assert_int_eq(log_set_start_offset(fix_log, 100), ERR_OK);
+    ck_assert_int_eq(log_flush(fix_log), ERR_OK);
     ck_assert_int_gt(log_delete_old(fix_log, T0), 0);
     int64_t bases[1];
     ck_assert_int_eq(log_take_deleted(fix_log, clock_wall_ms(), false, bases, 1), 1);
@@ -873,6 +874,8 @@ START_TEST(old_segments_go_by_time_size_and_start_offset)
         fix_append_at(1, T0 + i, 0);
     int32_t segments = fix_log->segment_count;
     ck_assert_int_gt(segments, 3);
+    ck_assert_int_eq(log_delete_old(fix_log, T0 + 100000), 0); /* not flushed yet */
+    ck_assert_int_eq(log_flush(fix_log), ERR_OK);
     ck_assert_int_eq(log_delete_old(fix_log, T0 + 999), 0);
     log_set_high_watermark(fix_log, 15);
     if (_i == 0) {
