@@ -18,14 +18,6 @@ struct zk_brokers {
     int32_t count;
 };
 
-static bool is_live(const struct zk_brokers *b, int32_t id)
-{
-    for (int32_t i = 0; i < b->count; i++)
-        if (b->items[i].id == id)
-            return true;
-    return false;
-}
-
 /* The names that --topic means, into *names_out. */
 static int16_t find_names(struct coord *c, struct arena *a, const struct opts *o,
                           const char ***names_out, int32_t *count_out, struct errtext *why)
@@ -88,50 +80,13 @@ static const char *config_text(struct arena *a, const struct zkdoc_config *confi
     return copy;
 }
 
-/* The partitions of one topic: assignment and state. */
-static int16_t read_partitions(struct coord *c, struct arena *a, const struct zkadmin_topic *t,
-                               const struct zk_brokers *brokers, struct topic_info *info,
-                               struct errtext *why)
-{
-    size_t n = (size_t)t->doc.partition_count;
-    struct zkadmin_state *states = tool_alloc(a, n, sizeof *states);
-    struct topic_partition_info *parts = tool_alloc(a, n, sizeof *parts);
-    int16_t code;
-
-    for (int32_t i = 0; i < t->doc.partition_count; i++)
-        states[i] =
-            (struct zkadmin_state){.topic = t->name, .partition = t->doc.partitions[i].index};
-    code = zkadmin_partition_states(c, states, t->doc.partition_count, a, why);
-    if (code != KE_NONE)
-        return code;
-    for (int32_t i = 0; i < t->doc.partition_count; i++) {
-        const struct zkdoc_partition *p = &t->doc.partitions[i];
-        bool has_state = states[i].error == KE_NONE;
-
-        parts[i] = (struct topic_partition_info){
-            .index = p->index,
-            .leader = has_state ? states[i].doc.leader : -1,
-            .replicas = p->replicas,
-            .replica_count = p->replica_count,
-            .adding = p->adding,
-            .adding_count = p->adding_count,
-            .removing = p->removing,
-            .removing_count = p->removing_count,
-            .isr = has_state ? states[i].doc.isr : NULL,
-            .isr_count = has_state ? states[i].doc.isr_count : 0,
-        };
-        parts[i].leader_is_live = is_live(brokers, parts[i].leader);
-    }
-    info->partitions = parts;
-    info->partition_count = t->doc.partition_count;
-    return KE_NONE;
-}
-
 static int16_t describe_all(struct coord *c, struct arena *a, const char **names, int32_t count,
                             const struct topics_filter *f, struct buf *out, struct errtext *why)
 {
     struct zkadmin_topic *topics = tool_alloc(a, (size_t)count, sizeof *topics);
     struct zkadmin_entity *configs = tool_alloc(a, (size_t)count, sizeof *configs);
+    struct topic_info *infos = tool_alloc(a, (size_t)count, sizeof *infos);
+    struct topic_info **places = tool_alloc(a, (size_t)count, sizeof *places);
     const char **deletions;
     int32_t deletion_count;
     struct zk_brokers brokers;
@@ -140,6 +95,7 @@ static int16_t describe_all(struct coord *c, struct arena *a, const char **names
     for (int32_t i = 0; i < count; i++) {
         topics[i].name = names[i];
         configs[i].name = names[i];
+        places[i] = &infos[i];
     }
     code = zkadmin_brokers(c, a, &brokers.items, &brokers.count, why);
     if (code == KE_NONE)
@@ -148,17 +104,15 @@ static int16_t describe_all(struct coord *c, struct arena *a, const char **names
         code = zkadmin_read_topics(c, topics, count, a, why);
     if (code == KE_NONE)
         code = zkadmin_read_entity_configs(c, "topics", configs, count, a, why);
+    if (code == KE_NONE)
+        code = zk_read_partitions(c, a, topics, count, brokers.items, brokers.count, places, why);
     for (int32_t i = 0; code == KE_NONE && i < count; i++) {
-        struct topic_info info = {.name = names[i], .configs = ""};
-
         if (topics[i].error != KE_NONE)
             continue; /* gone meanwhile */
-        info.is_marked_for_deletion = is_marked(deletions, deletion_count, names[i]);
-        if (configs[i].error == KE_NONE)
-            info.configs = config_text(a, &configs[i].config);
-        code = read_partitions(c, a, &topics[i], &brokers, &info, why);
-        if (code == KE_NONE)
-            topics_describe(&info, TOPICS_KAFKA_28, f, out);
+        infos[i].name = names[i];
+        infos[i].is_marked_for_deletion = is_marked(deletions, deletion_count, names[i]);
+        infos[i].configs = configs[i].error == KE_NONE ? config_text(a, &configs[i].config) : "";
+        topics_describe(&infos[i], TOPICS_KAFKA_28, f, out);
     }
     return code;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fills a view from a broker's metadata or from the znodes. Both give the same model. */
-#include "common/zk/zkadmin.h"
 #include "tools/admin.h"
 #include "tools/mem.h"
 #include "tools/view.h"
+#include "tools/zk.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,16 +210,12 @@ void view_read_dirs(struct admin *a, struct arena *arena, struct view *v)
 
 /* ---- from ZooKeeper */
 
-static int16_t read_zk_brokers(struct coord *c, struct arena *arena, struct view *out,
-                               struct errtext *why)
+static void take_zk_brokers(const struct zkadmin_broker *brokers, int32_t count,
+                            struct arena *arena, struct view *out)
 {
-    struct zkadmin_broker *brokers;
-    int16_t code = zkadmin_brokers(c, arena, &brokers, &out->broker_count, why);
-
-    if (code != KE_NONE)
-        return code;
-    out->brokers = tool_alloc(arena, (size_t)out->broker_count, sizeof *out->brokers);
-    for (int32_t i = 0; i < out->broker_count; i++) {
+    out->broker_count = count;
+    out->brokers = tool_alloc(arena, (size_t)count, sizeof *out->brokers);
+    for (int32_t i = 0; i < count; i++) {
         const struct zkdoc_broker *d = &brokers[i].doc;
 
         out->brokers[i] = (struct view_broker){
@@ -230,46 +226,11 @@ static int16_t read_zk_brokers(struct coord *c, struct arena *arena, struct view
             .is_live = true,
         };
     }
-    return KE_NONE;
 }
 
-static int16_t read_zk_states(struct coord *c, struct arena *arena, struct view *out,
-                              const struct zkadmin_topic *topics, struct errtext *why)
-{
-    int16_t code = KE_NONE;
-
-    for (int32_t t = 0; code == KE_NONE && t < out->topic_count; t++) {
-        int32_t count = topics[t].doc.partition_count;
-        struct zkadmin_state *states = tool_alloc(arena, (size_t)count, sizeof *states);
-        struct topic_partition_info *parts = tool_alloc(arena, (size_t)count, sizeof *parts);
-
-        for (int32_t i = 0; i < count; i++)
-            states[i] = (struct zkadmin_state){.topic = topics[t].name,
-                                               .partition = topics[t].doc.partitions[i].index};
-        code = zkadmin_partition_states(c, states, count, arena, why);
-        for (int32_t i = 0; code == KE_NONE && i < count; i++) {
-            const struct zkdoc_partition *p = &topics[t].doc.partitions[i];
-            bool has_state = states[i].error == KE_NONE;
-
-            parts[i] = (struct topic_partition_info){
-                .index = p->index,
-                .leader = has_state ? states[i].doc.leader : -1,
-                .replicas = p->replicas,
-                .replica_count = p->replica_count,
-                .adding_count = p->adding_count,
-                .isr = has_state ? states[i].doc.isr : NULL,
-                .isr_count = has_state ? states[i].doc.isr_count : 0,
-            };
-            parts[i].leader_is_live = is_live(out, parts[i].leader);
-        }
-        out->topics[t].info.partitions = parts;
-        out->topics[t].info.partition_count = count;
-    }
-    return code;
-}
-
-static int16_t read_zk_topics(struct coord *c, struct arena *arena, struct view *out,
-                              struct errtext *why)
+/* The topics that are there, with their documents moved together in topics[]. */
+static int16_t read_zk_documents(struct coord *c, struct arena *arena, struct view *out,
+                                 struct zkadmin_topic **topics_out, struct errtext *why)
 {
     const char **names;
     int32_t count, kept = 0;
@@ -284,34 +245,61 @@ static int16_t read_zk_topics(struct coord *c, struct arena *arena, struct view 
         topics[i].name = names[i];
     code = zkadmin_read_topics(c, topics, count, arena, why);
     for (int32_t i = 0; code == KE_NONE && i < count; i++) {
-        struct zkdoc_config config;
-        const char *min_isr;
-        int64_t n = DEFAULT_MIN_ISR;
-
         if (topics[i].error != KE_NONE)
-            continue; /* gone meanwhile */
+            continue; /* gone meanwhile, or broken */
         topics[kept] = topics[i];
-        out->topics[kept] = (struct view_topic){
+        out->topics[kept++] = (struct view_topic){
             .info = {.name = topics[i].name,
                      .id = topics[i].doc.topic_id,
                      .is_internal = topics_is_internal(topics[i].name),
                      .configs = ""},
             .bytes = -1,
         };
-        code = zkadmin_read_entity_config(c, "topics", topics[i].name, arena, &config, why);
-        min_isr = code == KE_NONE ? zkdoc_config_value(&config, "min.insync.replicas") : NULL;
-        if (min_isr != NULL && opt_number(min_isr, 1, INT32_MAX, &n))
-            out->topics[kept].info.min_isr = (int32_t)n;
-        kept++;
     }
     out->topic_count = kept;
-    return code == KE_NONE ? read_zk_states(c, arena, out, topics, why) : code;
+    *topics_out = topics;
+    return code;
+}
+
+static int16_t read_zk_topics(struct coord *c, struct arena *arena, struct view *out,
+                              const struct zkadmin_broker *live, int32_t live_count,
+                              struct errtext *why)
+{
+    struct zkadmin_topic *topics = NULL;
+    struct zkadmin_entity *configs;
+    struct topic_info **infos;
+    int16_t code = read_zk_documents(c, arena, out, &topics, why);
+
+    if (code != KE_NONE)
+        return code;
+    configs = tool_alloc(arena, (size_t)out->topic_count, sizeof *configs);
+    infos = tool_alloc(arena, (size_t)out->topic_count, sizeof(struct topic_info *));
+    for (int32_t i = 0; i < out->topic_count; i++) {
+        configs[i].name = topics[i].name;
+        infos[i] = &out->topics[i].info;
+    }
+    code = zkadmin_read_entity_configs(c, "topics", configs, out->topic_count, arena, why);
+    for (int32_t i = 0; code == KE_NONE && i < out->topic_count; i++) {
+        const char *text = configs[i].error == KE_NONE
+                               ? zkdoc_config_value(&configs[i].config, "min.insync.replicas")
+                               : NULL;
+        int64_t n;
+
+        out->topics[i].info.min_isr = DEFAULT_MIN_ISR;
+        if (text != NULL && opt_number(text, 1, INT32_MAX, &n))
+            out->topics[i].info.min_isr = (int32_t)n;
+    }
+    if (code == KE_NONE)
+        code = zk_read_partitions(c, arena, topics, out->topic_count, live, live_count, infos, why);
+    return code;
 }
 
 enum err view_read_zookeeper(struct coord *c, struct arena *arena, struct view *out,
                              struct errtext *why)
 {
     struct errtext unimportant = {{0}};
+    struct zkadmin_broker *brokers = NULL;
+    int32_t broker_count = 0;
     int16_t code;
 
     *out = (struct view){.cluster_id = "", .controller_id = -1};
@@ -319,8 +307,10 @@ enum err view_read_zookeeper(struct coord *c, struct arena *arena, struct view *
         out->cluster_id = "(none yet)";
     code = zkadmin_controller(c, &out->controller_id, why);
     if (code == KE_NONE)
-        code = read_zk_brokers(c, arena, out, why);
-    if (code == KE_NONE)
-        code = read_zk_topics(c, arena, out, why);
+        code = zkadmin_brokers(c, arena, &brokers, &broker_count, why);
+    if (code == KE_NONE) {
+        take_zk_brokers(brokers, broker_count, arena, out);
+        code = read_zk_topics(c, arena, out, brokers, broker_count, why);
+    }
     return code == KE_NONE ? ERR_OK : ERR_UNREACHABLE;
 }

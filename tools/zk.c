@@ -2,7 +2,7 @@
 /* A short ZooKeeper session for one command. */
 #include "tools/zk.h"
 
-#include "common/zk/zkadmin.h"
+#include "tools/mem.h"
 
 #include <stdio.h>
 
@@ -60,4 +60,62 @@ out:
     buf_fini(&list);
     arena_fini(&a);
     return found;
+}
+
+static bool is_live(const struct zkadmin_broker *live, int32_t count, int32_t id)
+{
+    for (int32_t i = 0; i < count; i++)
+        if (live[i].id == id)
+            return true;
+    return false;
+}
+
+static struct topic_partition_info partition_info(const struct zkdoc_partition *p,
+                                                  const struct zkadmin_state *s)
+{
+    bool has_state = s->error == KE_NONE;
+
+    return (struct topic_partition_info){
+        .index = p->index,
+        .leader = has_state ? s->doc.leader : -1,
+        .replicas = p->replicas,
+        .replica_count = p->replica_count,
+        .adding = p->adding,
+        .adding_count = p->adding_count,
+        .removing = p->removing,
+        .removing_count = p->removing_count,
+        .isr = has_state ? s->doc.isr : NULL,
+        .isr_count = has_state ? s->doc.isr_count : 0,
+    };
+}
+
+int16_t zk_read_partitions(struct coord *c, struct arena *a, const struct zkadmin_topic *topics,
+                           int32_t count, const struct zkadmin_broker *live, int32_t live_count,
+                           struct topic_info *const *infos, struct errtext *why)
+{
+    struct zkadmin_state *states;
+    int32_t total = 0, n = 0;
+    int16_t code;
+
+    for (int32_t t = 0; t < count; t++)
+        total += topics[t].doc.partition_count;
+    states = tool_alloc(a, (size_t)total, sizeof *states);
+    for (int32_t t = 0; t < count; t++)
+        for (int32_t i = 0; i < topics[t].doc.partition_count; i++)
+            states[n++] = (struct zkadmin_state){.topic = topics[t].name,
+                                                 .partition = topics[t].doc.partitions[i].index};
+    code = zkadmin_partition_states(c, states, total, a, why);
+    n = 0;
+    for (int32_t t = 0; code == KE_NONE && t < count; t++) {
+        int32_t partitions = topics[t].doc.partition_count;
+        struct topic_partition_info *parts = tool_alloc(a, (size_t)partitions, sizeof *parts);
+
+        for (int32_t i = 0; i < partitions; i++) {
+            parts[i] = partition_info(&topics[t].doc.partitions[i], &states[n++]);
+            parts[i].leader_is_live = is_live(live, live_count, parts[i].leader);
+        }
+        infos[t]->partitions = parts;
+        infos[t]->partition_count = partitions;
+    }
+    return code;
 }

@@ -4,7 +4,9 @@
 #define TOOLS_ZK_H
 
 #include "common/zk/coord.h"
+#include "common/zk/zkadmin.h"
 #include "tools/opt.h"
+#include "tools/topics.h"
 
 /* Opens the session that --zookeeper (and --timeout-ms) name: -1 to go on, else an exit status (the
  * line is printed). */
@@ -13,5 +15,12 @@ int zk_start(const struct opts *o, struct coord **out);
 /* "host:port,host:port" of the registered brokers, plain listeners; the caller frees. NULL with a
  * line printed. */
 char *zk_find_brokers(const struct opts *o);
+
+/* Reads the states of all partitions of topics[0..count-1] (with their documents) at once and fills
+ * partitions of *infos[i]; live: the registered brokers. */
+NODISCARD int16_t zk_read_partitions(struct coord *c, struct arena *a,
+                                     const struct zkadmin_topic *topics, int32_t count,
+                                     const struct zkadmin_broker *live, int32_t live_count,
+                                     struct topic_info *const *infos, struct errtext *why);
 
 #endif
