@@ -151,6 +151,21 @@ static bool take_assignments(struct request *r,
     return true;
 }
 
+/* Values that are fine one by one may not be so together. False: no memory. */
+static bool check_together(struct request *r, struct topic_create_item *item)
+{
+    struct topic_override *o = api_alloc(r, (size_t)item->config_count, sizeof *o);
+    struct log_config made;
+    struct errtext why;
+    if (o == NULL)
+        return false;
+    for (int32_t i = 0; i < item->config_count; i++)
+        o[i] = (struct topic_override){item->configs[i].key, item->configs[i].value};
+    if (topic_config_make(r->broker->config, o, (size_t)item->config_count, &made, &why) != ERR_OK)
+        topic_create_fail(item, KE_INVALID_CONFIG, api_strdup(r, why.text).p);
+    return true;
+}
+
 static bool take_configs(struct request *r,
                          const struct kp_CreateTopicsRequest_CreatableTopic *from,
                          struct topic_create_item *item)
@@ -173,7 +188,7 @@ static bool take_configs(struct request *r,
         if (topic_config_check(kv->key, kv->value, &why) != ERR_OK)
             topic_create_fail(item, KE_INVALID_CONFIG, api_strdup(r, why.text).p);
     }
-    return true;
+    return item->error != KE_NONE || check_together(r, item);
 }
 
 static bool create_item(struct request *r, const struct kp_CreateTopicsRequest_CreatableTopic *from,
@@ -350,7 +365,7 @@ static void delete_finish(struct task *t, bool is_timed_out)
     delete_answer(t->request, CONTAINER_OF(t, struct delete_task, task), is_timed_out);
 }
 
-static void delete_check(struct request *r, struct delete_item *d, bool is_twice)
+static void delete_check(struct request *r, struct delete_item *d)
 {
     const struct metadata *m = metadata_current(r);
     bool by_id = d->name.len < 0;
@@ -363,8 +378,6 @@ static void delete_check(struct request *r, struct delete_item *d, bool is_twice
                     "delete.topic.enable is false on this broker");
     if (!by_id && !uuid_is_zero(d->id))
         delete_fail(d, KE_INVALID_REQUEST, "name a topic by its name or by its id, not by both");
-    if (is_twice)
-        delete_fail(d, KE_INVALID_REQUEST, "the request names this topic twice");
     if (d->error != KE_NONE)
         return;
     if (by_id && (t == NULL || !authorize(r, ACL_DESCRIBE, ACL_TOPIC, t->name))) {
@@ -389,26 +402,13 @@ static bool delete_items(struct request *r, struct delete_task *t)
     bool has_ids = r->api_version >= 6;
     t->count = i32_max(has_ids ? req->topics_count : req->topic_names_count, 0);
     t->items = api_alloc(r, (size_t)t->count, sizeof *t->items);
-    struct str *names = api_alloc(r, (size_t)t->count, sizeof *names);
-    bool *twice = api_alloc(r, (size_t)t->count, sizeof *twice);
-    if (t->items == NULL || names == NULL || twice == NULL)
+    if (t->items == NULL)
         return false;
-    for (int32_t i = 0; i < t->count; i++) {
+    for (int32_t i = 0; i < t->count; i++) { /* one that is named twice is answered twice */
         t->items[i].name = has_ids ? req->topics[i].name : req->topic_names[i];
         t->items[i].id = has_ids ? req->topics[i].topic_id : UUID_ZERO;
-        /* ids are compared as the bytes they are */
-        names[i] = t->items[i].name.len >= 0
-                       ? t->items[i].name
-                       : (struct str){(const char *)t->items[i].id.b, (int32_t)sizeof(struct uuid)};
+        delete_check(r, &t->items[i]);
     }
-    if (!find_duplicates(r, names, (size_t)t->count, twice))
-        return false;
-    for (int32_t i = 0; i < t->count; i++)
-        if (t->items[i].name.len >= 0 || twice[i])
-            delete_check(r, &t->items[i], twice[i]);
-    for (int32_t i = 0; i < t->count; i++) /* last, for the ids are looked at above */
-        if (t->items[i].name.len < 0 && !twice[i])
-            delete_check(r, &t->items[i], false);
     return true;
 }
 

@@ -1140,12 +1140,20 @@ START_TEST(created_topics_are_answered_with_leaders_and_refusals_with_words)
         {.name = STR_LIT("no.such"), .value = STR_LIT("1")}};
     struct kp_CreateTopicsRequest_CreatableTopicConfig good[] = {
         {.name = STR_LIT("retention.ms"), .value = STR_LIT("5000")}};
+    struct kp_CreateTopicsRequest_CreatableTopicConfig lags[] = {
+        {.name = STR_LIT("min.compaction.lag.ms"), .value = STR_LIT("10")},
+        {.name = STR_LIT("max.compaction.lag.ms"), .value = STR_LIT("5")}};
     creatable topics[] = {
         {.name = STR_LIT("new"),
          .num_partitions = 2,
          .replication_factor = 1,
          .configs = good,
          .configs_count = 1},
+        {.name = STR_LIT("lags"),
+         .num_partitions = 1,
+         .replication_factor = 1,
+         .configs = lags,
+         .configs_count = 2},
         {.name = STR_LIT("a/b"), .num_partitions = 1, .replication_factor = 1},
         {.name = STR_LIT("twice"), .num_partitions = 1, .replication_factor = 1},
         {.name = STR_LIT("twice"), .num_partitions = 1, .replication_factor = 1},
@@ -1159,6 +1167,7 @@ START_TEST(created_topics_are_answered_with_leaders_and_refusals_with_words)
         {.name = STR_LIT("refused"), .num_partitions = 1, .replication_factor = 1},
         {.name = STR_LIT("t"), .num_partitions = 1, .replication_factor = 1}};
     static const int16_t errors[] = {KE_NONE,
+                                     KE_INVALID_CONFIG,
                                      KE_INVALID_TOPIC_EXCEPTION,
                                      KE_INVALID_REQUEST,
                                      KE_INVALID_REQUEST,
