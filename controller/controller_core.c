@@ -171,7 +171,8 @@ bool controller_core_is_quiet(const struct controller_core *core)
     if (core->writes != NULL || !TAILQ_EMPTY(&core->requests))
         return false;
     for (int32_t i = 0; i < core->broker_count; i++) {
-        if (core->brokers[i]->is_rpc_in_flight || !TAILQ_EMPTY(&core->brokers[i]->outbox))
+        if (core->brokers[i]->is_rpc_in_flight ||
+            (core->brokers[i]->is_registered && !TAILQ_EMPTY(&core->brokers[i]->outbox)))
             return false;
     }
     for (const struct core_topic *t = core->topics; t != NULL; t = t->by_name.next) {
@@ -279,7 +280,7 @@ static void check_partition(const struct controller_core *core, const struct cor
 static void check_broker(const struct core_broker *b)
 {
     const struct core_replica *r;
-    int32_t replicas = 0, leaders = 0, stops = 0;
+    int32_t replicas = 0, leaders = 0, stops = 0, detached = 0;
 
     TAILQ_FOREACH (r, &b->replicas, of_broker) {
         ASSERT(r->broker == b);
@@ -289,10 +290,11 @@ static void check_broker(const struct core_broker *b)
         ASSERT(r->broker == b && r->out != OUT_NONE);
         leaders += r->out == OUT_LEADER_AND_ISR ? 1 : 0;
         stops += r->out == OUT_STOP ? 1 : 0;
+        detached += r->is_detached ? 1 : 0;
     }
     ASSERT(replicas == b->replica_count);
     ASSERT(leaders == b->outbox_leader_count && stops == b->outbox_stop_count);
-    ASSERT(b->is_registered || (leaders == 0 && stops == 0 && !b->is_rpc_in_flight));
+    ASSERT(b->is_registered || (leaders == 0 && stops == detached && !b->is_rpc_in_flight));
 }
 
 static void check_metadata(const struct core_partition_list *list, enum core_place place)

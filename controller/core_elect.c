@@ -15,8 +15,18 @@ bool core_replica_is_staying(const struct core_replica *r)
     return is_serving(r) && !r->broker->is_shutting_down && !r->broker->is_suspected;
 }
 
+/* The plan that brings it is not in ZooKeeper yet: the next controller would not know it. */
+static bool is_only_planned(const struct core_replica *r)
+{
+    const struct core_partition *p = r->partition;
+
+    return !p->is_reassign_written && core_ids_has(&p->adding, r->broker->id);
+}
+
 bool core_replica_is_usable(const struct core_replica *r)
 {
+    if (is_only_planned(r))
+        return false;
     return core_replica_is_staying(r) && r->must_leave == 0;
 }
 

@@ -161,13 +161,14 @@ static void alter_item(struct controller_core *core, struct core_request *r, int
     if (a->isr_count > 0)
         memcpy(it->isr, a->isr, (size_t)a->isr_count * sizeof *it->isr);
     it->alter.isr = it->isr;
-    it->alter.isr_epochs = NULL;
-    if (p->change == NULL && a->isr_epochs != NULL)
-        it->alter.isr_epochs = a->isr_epochs; /* only now: they are the caller's */
+    if (a->isr_epochs != NULL && a->isr_count > 0) {
+        it->isr_epochs = xmalloc((size_t)a->isr_count * sizeof *it->isr_epochs);
+        memcpy(it->isr_epochs, a->isr_epochs, (size_t)a->isr_count * sizeof *it->isr_epochs);
+    }
+    it->alter.isr_epochs = it->isr_epochs;
     core_request_wait(r, i, WAIT_ALTER, p);
     if (p->change == NULL)
         core_settle(core, p);
-    it->alter.isr_epochs = NULL;
 }
 
 void core_on_alter(struct controller_core *core, const struct controller_event *ev)

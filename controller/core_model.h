@@ -165,7 +165,8 @@ struct core_request_item {
     int16_t error;
     const char *message; /* constant */
     struct core_alter_item alter;
-    int32_t *isr; /* owned copy of the request's; then of the answer's */
+    int64_t *isr_epochs; /* owned copy of the request's */
+    int32_t *isr;        /* owned copy of the request's; then of the answer's */
     int32_t answer_isr_count;
     int32_t leader, leader_epoch, partition_epoch;
     int8_t recovery_state;
@@ -255,6 +256,7 @@ void core_trace_topic(struct controller_core *core, enum core_trace_kind kind, c
 /* core_send.c: what brokers must be told */
 void core_out_leader_and_isr(struct core_replica *r, bool is_new);
 void core_out_stop(struct core_replica *r, bool is_delete);
+void core_out_delete(struct core_replica *r);
 void core_out_remove(struct core_replica *r);
 void core_out_all_replicas(struct core_partition *p, bool is_new_to_isr);
 void core_out_clear(struct core_broker *b);

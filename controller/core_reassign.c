@@ -83,7 +83,7 @@ void core_reassign_committed(struct controller_core *core, struct core_partition
 
         core_ids_remove(&target, p->removing.v[i]);
         if (r != NULL)
-            core_out_stop(r, true);
+            core_out_delete(r);
     }
     core_partition_assign(core, p, target.v, target.count);
     core_ids_fini(&target);

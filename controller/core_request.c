@@ -57,6 +57,7 @@ static void request_free(struct controller_core *core, struct core_request *r)
     for (int32_t i = 0; i < r->count; i++) {
         mem_free(r->items[i].topic);
         mem_free(r->items[i].isr);
+        mem_free(r->items[i].isr_epochs);
     }
     mem_free(r->items);
     mem_free(r);

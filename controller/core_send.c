@@ -59,6 +59,14 @@ void core_out_stop(struct core_replica *r, bool is_delete)
     r->out_delete = is_delete || was_delete;
 }
 
+/* For a replica that leaves the assignment: waits for its broker when that is away. */
+void core_out_delete(struct core_replica *r)
+{
+    out_put(r, OUT_STOP);
+    r->is_stopped = true;
+    r->out_delete = true;
+}
+
 void core_out_all_replicas(struct core_partition *p, bool is_new_to_isr)
 {
     for (int32_t i = 0; i < p->assignment.count; i++) {
@@ -81,14 +89,16 @@ static void detached_free(struct core_replica *r)
     mem_free(r);
 }
 
+/* Its connection is gone, and what was to be said with it. Only what has left the assignment is
+ * kept: nobody else would tell the broker of it. */
 void core_out_clear(struct core_broker *b)
 {
-    struct core_replica *r;
+    struct core_replica *r, *next;
 
-    while ((r = TAILQ_FIRST(&b->outbox)) != NULL) {
-        core_out_remove(r);
-        if (r->is_detached)
-            detached_free(r);
+    for (r = TAILQ_FIRST(&b->outbox); r != NULL; r = next) {
+        next = TAILQ_NEXT(r, of_outbox);
+        if (!r->is_detached)
+            core_out_remove(r);
     }
     b->is_rpc_in_flight = false;
 }

@@ -70,6 +70,8 @@ struct ztopic {
     int32_t version, count;
     struct zpart parts[PARTITIONS];
     struct zstate states[PARTITIONS];
+    int64_t creation;              /* not in the znode: which topic of that name */
+    int64_t committed[PARTITIONS]; /* records acknowledged with acks=all; not a znode */
 };
 struct zbroker {
     bool exists;
@@ -125,12 +127,19 @@ struct local { /* one replica in a broker's process */
     bool is_pending; /* or is to be sent again, unchanged */
     bool is_stuck;   /* or was refused: nothing more until LeaderAndIsr */
     struct list proposed;
+    int64_t proposed_epochs[IDS]; /* of those who join: that of their fetch (KIP-903) */
 };
 struct cached {
     bool exists;
     struct uuid topic_id;
     int32_t leader, epoch;
     struct list isr;
+};
+/* What a replica has on its disk, as a number of records. */
+struct disk {
+    int64_t topic; /* which creation of the topic */
+    int64_t end;
+    int64_t down_in; /* the broker epoch that ended since it last had all that its leader had; 0 */
 };
 struct message {
     bool is_there, is_delivered;
@@ -149,6 +158,7 @@ struct controller_host {
     int32_t epoch, epoch_version;
     struct call_list calls, answers;
     int load_pending;
+    int64_t seen[BROKERS]; /* the broker epochs that it was told */
     bool watch_brokers, watch_topics, watch_deletes, watch_topic[TOPICS];
     bool is_open[BROKERS];
     struct message messages[BROKERS];
@@ -161,6 +171,7 @@ struct broker {
     int64_t incarnation;
     struct local locals[TOPICS][PARTITIONS];
     struct cached cache[TOPICS][PARTITIONS];
+    struct disk disks[TOPICS][PARTITIONS]; /* outlive the process */
     struct controller_host host;
 };
 struct request {
@@ -294,6 +305,84 @@ static void fire(enum call_kind kind, int topic)
     }
 }
 
+/* ---- records */
+static int64_t *disk_end(int b, int topic, int p)
+{
+    struct disk *d = &w->brokers[b].disks[topic][p];
+
+    if (d->topic != w->zk.topics[topic].creation)
+        *d = (struct disk){.topic = w->zk.topics[topic].creation};
+    return &d->end;
+}
+
+/* No member of the ISR has all that was acknowledged any more: it is lost, and nobody can know who
+ * of them has most. */
+static void accept_loss(int topic, int p)
+{
+    struct ztopic *t = &w->zk.topics[topic];
+    const struct list *isr = &t->states[p].isr;
+    int64_t least = INT64_MAX;
+
+    for (int i = 0; t->exists && i < isr->n; i++) {
+        int64_t end = *disk_end(isr->v[i], topic, p);
+
+        if (end >= t->committed[p])
+            return;
+        least = i64_min(least, end);
+    }
+    if (!t->exists || isr->n == 0)
+        return;
+    SAY("%s-%d: %lld of %lld acknowledged records are gone with every replica in sync",
+        names[topic], p, (long long)(t->committed[p] - least), (long long)t->committed[p]);
+    t->committed[p] = least;
+}
+
+/* A new controller cannot know who was restarted before it looked: a member that lost records while
+ * nobody watched may lead (as in Kafka; ZooKeeper has no place for what would be needed). */
+static void accept_unseen_losses(void)
+{
+    for (int topic = 0; topic < TOPICS; topic++) {
+        struct ztopic *t = &w->zk.topics[topic];
+
+        for (int p = 0; t->exists && p < t->count; p++) {
+            for (int i = 0; i < t->states[p].isr.n; i++)
+                t->committed[p] =
+                    i64_min(t->committed[p], *disk_end(t->states[p].isr.v[i], topic, p));
+        }
+    }
+}
+
+/* Has the controller heard that the broker was away since it was last up to date? */
+static bool knows_restart(const struct controller_host *h, int b, int topic, int p)
+{
+    int64_t down_in = w->brokers[b].disks[topic][p].down_in;
+
+    return down_in != 0 && h->seen[b] > down_in;
+}
+
+/* A controller wrote this ISR. Members that were restarted, and it knew, must not be all that is
+ * left of an ISR that had one with everything. What it could not know is nobody's fault. */
+static void check_isr_data(const struct controller_host *h, int topic, int p,
+                           const struct list *before)
+{
+    struct ztopic *t = &w->zk.topics[topic];
+    const struct list *after = &t->states[p].isr;
+    bool had_all = false, knew = true;
+
+    for (int i = 0; i < before->n; i++)
+        had_all |= *disk_end(before->v[i], topic, p) >= t->committed[p] &&
+                   !knows_restart(h, before->v[i], topic, p);
+    for (int i = 0; i < after->n; i++) {
+        if (*disk_end(after->v[i], topic, p) >= t->committed[p])
+            return;
+        knew &= knows_restart(h, after->v[i], topic, p);
+    }
+    SAY("%s-%d: an ISR of %d from one of %d has lost records; known %d, avoidable %d", names[topic],
+        p, after->n, before->n, knew, had_all);
+    ASSERT(!had_all || !knew || t->states[p].recovery != 0);
+    accept_loss(topic, p);
+}
+
 /* ---- what must hold in ZooKeeper, at each write */
 static void check_written(const struct ztopic *t, int p, const struct zstate *before,
                           const struct zstate *after)
@@ -325,10 +414,12 @@ static struct zstate state_of(const struct zkdoc_state *d, int32_t version)
 }
 
 /* One op against the tree; its error. */
-static enum err op_apply(struct zk *zk, const struct core_op *op, int32_t *version, bool is_real)
+static enum err op_apply(struct zk *zk, const struct core_op *op, int32_t *version,
+                         const struct controller_host *real)
 {
     struct ztopic *t = &zk->topics[topic_of(op->topic)];
     struct zstate *s = op->partition >= 0 ? &t->states[op->partition] : NULL;
+    struct list before;
 
     *version = 0;
     if (!t->exists)
@@ -353,7 +444,7 @@ static enum err op_apply(struct zk *zk, const struct core_op *op, int32_t *versi
             return ERR_NOT_FOUND;
         if (s->exists)
             return ERR_EXISTS;
-        if (is_real)
+        if (real != NULL)
             check_written(t, op->partition, s, &next);
         *s = next;
         return ERR_OK;
@@ -365,9 +456,12 @@ static enum err op_apply(struct zk *zk, const struct core_op *op, int32_t *versi
             return ERR_NOT_FOUND;
         if (s->version != op->version)
             return ERR_BAD_VERSION;
-        if (is_real)
+        before = s->isr;
+        if (real != NULL)
             check_written(t, op->partition, s, &next);
         *s = next;
+        if (real != NULL)
+            check_isr_data(real, topic_of(op->topic), op->partition, &before);
         *version = next.version;
         return ERR_OK;
     }
@@ -384,7 +478,7 @@ static enum err op_apply(struct zk *zk, const struct core_op *op, int32_t *versi
                                                 list_of(d->adding, d->adding_count),
                                                 list_of(d->removing, d->removing_count)};
         }
-        if (is_real)
+        if (real != NULL)
             fire(READ_TOPIC, topic_of(op->topic));
         return ERR_OK;
     }
@@ -406,12 +500,12 @@ static void write_execute(struct controller_host *h, struct call *c)
         return;
     }
     for (int32_t i = 0; i < c->op_count && c->err == ERR_OK; i++) {
-        c->err = op_apply(&trial, &c->ops[i], &c->versions[i], false);
+        c->err = op_apply(&trial, &c->ops[i], &c->versions[i], NULL);
         if (c->err != ERR_OK)
             c->failed_op = i;
     }
     for (int32_t i = 0; i < c->op_count && c->err == ERR_OK; i++)
-        ASSERT(op_apply(&w->zk, &c->ops[i], &c->versions[i], true) == ERR_OK);
+        ASSERT(op_apply(&w->zk, &c->ops[i], &c->versions[i], h) == ERR_OK);
     if (!w->is_calm && percent(2)) /* lost on the way back */
         c->err = ERR_UNKNOWN_OUTCOME;
 }
@@ -448,6 +542,8 @@ static void call_execute(int b)
         break;
     case LIST_BROKERS:
         h->watch_brokers = true;
+        if (c->is_load)
+            accept_unseen_losses();
         break;
     case LIST_TOPICS:
         h->watch_topics = true;
@@ -717,6 +813,10 @@ static void deliver_brokers(int b, const struct zk *zk)
 
     for (int i = 0; i < BROKERS; i++) {
         if (zk->brokers[i].exists)
+            w->brokers[b].host.seen[i] = zk->brokers[i].czxid;
+    }
+    for (int i = 0; i < BROKERS; i++) {
+        if (zk->brokers[i].exists)
             v[n++] = (struct core_broker_info){i, zk->brokers[i].czxid, zk->brokers[i].version};
     }
     ev.u.brokers.v = v;
@@ -851,6 +951,25 @@ static void note_leader(const struct core_send_item *it)
         (struct acted){it->topic_id, it->partition, it->leader_epoch, it->leader};
 }
 
+/* Who begins to lead has every acknowledged record, unless the election was unclean. */
+static void check_leader_data(int id, int topic, const struct core_send_item *it)
+{
+    struct ztopic *t = &w->zk.topics[topic];
+    const struct zstate *s = &t->states[it->partition];
+    int64_t end = *disk_end(id, topic, it->partition);
+
+    if (it->leader != id || !t->exists || !uuid_eq(t->id, it->topic_id) ||
+        s->epoch != it->leader_epoch || s->leader != id)
+        return; /* not it, or an order that is overtaken already */
+    if (it->recovery_state != 0 && t->committed[it->partition] > end)
+        t->committed[it->partition] = end;
+    SAY("%s-%d: %d begins to lead epoch %d with %lld of %lld acknowledged records", it->topic,
+        it->partition, id, it->leader_epoch, (long long)end,
+        (long long)t->committed[it->partition]);
+    ASSERT(end >= t->committed[it->partition]);
+    w->brokers[id].disks[topic][it->partition].down_in = 0;
+}
+
 static int16_t receive_leader(struct broker *b, int id, const struct core_send_item *it)
 {
     int topic = topic_of(it->topic);
@@ -864,6 +983,7 @@ static int16_t receive_leader(struct broker *b, int id, const struct core_send_i
         return KE_STALE_CONTROLLER_EPOCH;
     if (it->leader != -1)
         note_leader(it);
+    check_leader_data(id, topic, it);
     *l = (struct local){.exists = true,
                         .topic_id = it->topic_id,
                         .epoch = it->leader_epoch,
@@ -879,15 +999,21 @@ static int16_t receive_leader(struct broker *b, int id, const struct core_send_i
 static int16_t receive_stop(struct broker *b, const struct core_send_item *it)
 {
     struct local *l = &b->locals[topic_of(it->topic)][it->partition];
+    struct disk *d = &b->disks[topic_of(it->topic)][it->partition];
 
-    if (!l->exists)
+    if (!l->exists) {
+        if (it->is_delete)
+            *d = (struct disk){0}; /* a leftover log */
         return KE_NONE;
+    }
     if (l->is_dir_failed && it->is_delete)
         return KE_KAFKA_STORAGE_ERROR;
     if (it->leader_epoch >= 0 && it->leader_epoch < l->epoch)
         return KE_FENCED_LEADER_EPOCH;
     if (l->is_dir_failed)
         return KE_NONE;
+    if (it->is_delete)
+        *d = (struct disk){0};
     *l = (struct local){0};
     return KE_NONE;
 }
@@ -960,10 +1086,20 @@ static void message_answer(int from, int to)
 }
 
 /* ---- things that happen */
+/* Its epoch ends: with its process or with its session. */
+static void note_down(int b)
+{
+    for (int t = 0; t < TOPICS; t++) {
+        for (int p = 0; p < PARTITIONS; p++)
+            w->brokers[b].disks[t][p].down_in = w->brokers[b].epoch;
+    }
+}
+
 static void expire(int b)
 {
     if (!w->zk.brokers[b].exists)
         return;
+    note_down(b);
     SAY("session of %d expires", b);
     w->zk.brokers[b].exists = false;
     w->brokers[b].is_expired = true;
@@ -989,6 +1125,22 @@ static void notice_expiry(int b)
     enter(b);
 }
 
+/* The machine goes down: what was not flushed is gone. */
+static void lose_power(int b)
+{
+    SAY("and what %d had not flushed is lost", b);
+    for (int t = 0; t < TOPICS; t++) {
+        for (int p = 0; p < PARTITIONS; p++) {
+            struct disk *d = &w->brokers[b].disks[t][p];
+
+            if (d->end == 0)
+                continue;
+            d->end = (int64_t)(chance() % (uint64_t)(d->end + 1));
+            accept_loss(t, p);
+        }
+    }
+}
+
 static void kill_broker(int b)
 {
     struct broker *br = &w->brokers[b];
@@ -997,6 +1149,9 @@ static void kill_broker(int b)
     resign(b);
     br->is_alive = false;
     br->incarnation++;
+    note_down(b);
+    if (percent(40))
+        lose_power(b);
     br->controller_epoch = 0;
     memset(br->locals, 0, sizeof br->locals);
     memset(br->cache, 0, sizeof br->cache);
@@ -1051,6 +1206,7 @@ static void create_topic(int topic)
     *t = (struct ztopic){.exists = true, .count = 1 + below(PARTITIONS - 2)};
     t->id = percent(70) ? make_uuid() : UUID_ZERO;
     t->is_unclean = percent(20);
+    t->creation = ++w->zk.zxid;
     for (int i = 0; i < t->count; i++)
         t->parts[i].replicas = random_replicas(factor);
     SAY("topic %s created, %d partitions", names[topic], t->count);
@@ -1097,6 +1253,48 @@ static void *request_new(int broker, enum core_answer_kind kind, int topic, int 
     return NULL;
 }
 
+/* A follower of this epoch fetches: cut to what the leader has, and filled up. */
+static bool fetch(int leader, int follower, int topic, int p)
+{
+    struct local *l = &w->brokers[leader].locals[topic][p];
+    const struct local *r = local_of(&w->brokers[follower], topic, l->topic_id, p);
+
+    if (!w->brokers[follower].is_alive || r == NULL || r->is_dir_failed || r->epoch != l->epoch ||
+        r->leader != leader)
+        return false;
+    *disk_end(follower, topic, p) = *disk_end(leader, topic, p);
+    w->brokers[follower].disks[topic][p].down_in = 0;
+    return true;
+}
+
+/* Somebody who thinks that it leads appends; some followers fetch; what the whole ISR has, a
+ * proposed one too, is acknowledged. */
+static void append(int b, int topic, int p)
+{
+    struct broker *br = &w->brokers[b];
+    struct local *l = &br->locals[topic][p];
+    struct ztopic *t = &w->zk.topics[topic];
+    int64_t low;
+
+    if (!br->is_alive || !l->exists || l->leader != b || l->is_dir_failed || !t->exists ||
+        !uuid_eq(t->id, l->topic_id) || !list_has(&t->parts[p].replicas, b))
+        return; /* one that was reassigned away and has not heard of it serves nobody that looks */
+    low = *disk_end(b, topic, p) += 1 + below(5);
+    for (int i = 0; i < l->replicas.n; i++) {
+        int id = l->replicas.v[i];
+
+        if (id != b && percent(70))
+            (void)fetch(b, id, topic, p);
+        if (list_has(&l->isr, id) || (l->is_pending && list_has(&l->proposed, id)))
+            low = i64_min(low, *disk_end(id, topic, p));
+    }
+    if (low > t->committed[p]) {
+        SAY("%d has %s-%d acknowledged up to %lld, epoch %d", b, names[topic], p, (long long)low,
+            l->epoch);
+        t->committed[p] = low;
+    }
+}
+
 /* What a leader proposes next: without a follower, or with those that follow it in this epoch
  * (full: all of them). False: nothing. */
 static bool choose_isr(int b, int topic, int p, bool full)
@@ -1113,15 +1311,15 @@ static bool choose_isr(int b, int topic, int p, bool full)
     } else {
         for (int i = 0; i < l->replicas.n; i++) {
             int id = l->replicas.v[i];
-            const struct local *r = local_of(&w->brokers[id], topic, l->topic_id, p);
 
-            if (!list_has(&isr, id) && w->brokers[id].is_alive && r != NULL && !r->is_dir_failed &&
-                r->epoch == l->epoch && (full || percent(50)))
+            if (!list_has(&isr, id) && (full || percent(50)) && fetch(b, id, topic, p))
                 isr.v[isr.n++] = id;
         }
         if (isr.n == l->isr.n)
             return false;
     }
+    for (int i = 0; i < isr.n; i++)
+        l->proposed_epochs[i] = list_has(&l->isr, isr.v[i]) ? -1 : w->brokers[isr.v[i]].epoch;
     l->proposed = isr;
     l->is_pending = true;
     return true;
@@ -1149,6 +1347,7 @@ static void propose_isr(int b, int topic, int p, bool full)
     item.leader_epoch = l->epoch;
     item.partition_epoch = l->version;
     item.isr = l->proposed.v;
+    item.isr_epochs = l->proposed_epochs;
     item.isr_count = l->proposed.n;
     ev.u.alter.handle = handle;
     ev.u.alter.broker_id = b;
@@ -1312,6 +1511,8 @@ static void chaos(void)
             edit_state(t, p);
         break;
     default:
+        for (int k = 0; k < TOPICS * PARTITIONS * BROKERS; k++)
+            append(k % BROKERS, k / BROKERS % TOPICS, k / BROKERS / TOPICS);
         for (int k = 0; k < TOPICS * PARTITIONS; k++) /* the next one that somebody leads */
             propose_isr((b + k / 6) % BROKERS, (t + k) % TOPICS, (p + k / 5) % PARTITIONS, false);
         break;
