@@ -38,6 +38,7 @@ struct isr_item {
     int32_t isr[REPL_REPLICAS_MAX];
     int16_t isr_count;
     struct uuid topic_id;
+    int64_t joiner_epoch; /* of the last in isr; -1 when it shrinks */
     bool is_shrink;
 };
 TAILQ_HEAD(isr_item_list, isr_item);
@@ -135,6 +136,7 @@ static bool item_read(struct isr_item *i)
         i->topic_id = p->topic_id;
         memcpy(i->isr, p->core.proposed, (size_t)i->isr_count * sizeof *i->isr);
         i->is_shrink = p->core.isr_state == REPL_ISR_SHRINKING;
+        i->joiner_epoch = i->is_shrink ? -1 : p->core.joiner_epoch;
     } else {
         p->is_proposing = false;
     }
@@ -190,8 +192,11 @@ static void put_partition(struct isr_sender *s, const struct isr_item *i,
     d->new_isr_with_epochs_count = i->isr_count;
     for (int16_t n = 0; n < i->isr_count; n++) {
         d->new_isr_with_epochs[n].broker_id = i->isr[n];
-        d->new_isr_with_epochs[n].broker_epoch = -1; /* ZooKeeper mode: not checked */
+        d->new_isr_with_epochs[n].broker_epoch = -1; /* not checked */
     }
+    /* A follower that was restarted after the fetch that caught up may have lost records since: the
+     * controller refuses it by this (KIP-903; Kafka's, in ZooKeeper mode, does not look). */
+    d->new_isr_with_epochs[i->isr_count - 1].broker_epoch = i->joiner_epoch;
 }
 
 static int32_t topic_end(const struct isr_sender *s, int32_t from)

@@ -175,6 +175,7 @@ static void maybe_expand(struct repl_core *r, const struct repl_event *ev,
         return; /* it would be thrown out again at once */
     memcpy(isr, r->isr, (size_t)r->isr_count * sizeof *isr);
     isr[r->isr_count] = rep->id;
+    r->joiner_epoch = rep->broker_epoch;
     ids_set(&r->proposed, &r->proposed_count, isr, r->isr_count + 1);
     propose(r, REPL_ISR_EXPANDING, fx);
 }

@@ -71,8 +71,9 @@ struct repl_core {
     enum repl_isr_state isr_state;
     uint32_t change_id; /* of the proposal in flight: answers to older ones are stale */
     int16_t isr_count, proposed_count, remote_count;
-    int32_t *isr;      /* committed */
-    int32_t *proposed; /* while expanding or shrinking */
+    int32_t *isr;         /* committed */
+    int32_t *proposed;    /* while expanding or shrinking; who joins is the last */
+    int64_t joiner_epoch; /* expanding: the broker epoch of the fetch that caught up (KIP-903) */
     struct repl_replica *remotes;
 };
 
