@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Follower fetchers. One for each (leader, fetcher id), on one loop, with one connection: a Fetch
  * waits at the leader for news; its answer is appended straight from the frame, one pwritev a
- * partition, and the next Fetch leaves at once. Never two at a time: a leader answers the second
- * only after the first, and then sends again what the first one's answer brought, since it does not
- * know the new positions yet.
+ * partition, and the next Fetch leaves at once. One at a time: a second would be made without the
+ * positions that the answer to the first brings, and its answer would bring the same records again.
+ * Only when partitions join while a Fetch waits at the leader, one more is sent behind it, at which
+ * our leaders answer the first (request.on_press): a new leader's acks=all producers do not wait
+ * for our long poll. What the first answer moves then comes twice, once.
  *
  *     start: FOLLOW -> entry WANTED -> named in a Fetch -> LISTED -> records -> WANTED -> ...
  *     diverging epoch -> PAUSED; the partition truncates on the pool; FOLLOW again
@@ -24,7 +26,8 @@ enum {
     FETCHER_MAGIC = 0x66657463,
     DELAY_FIRST_MS = 10,
     CONNECT_DELAY_FIRST_MS = 10,
-    IN_FLIGHT_MAX = 64, /* a fetch, ListOffsets */
+    EMPTY_MS = 1000,    /* a new leader epoch takes a partition out and puts it in again */
+    IN_FLIGHT_MAX = 64, /* two fetches, ListOffsets */
     LIST_OFFSETS_VERSION = 7,
     TIMESTAMP_LATEST = -1,
     TIMESTAMP_EARLIEST = -2
@@ -42,8 +45,10 @@ struct fetcher {
     LIST_HEAD(, lookup) looks;     /* ListOffsets in flight */
     int32_t fetches;
     int64_t connect_delay_ms;
-    bool must_wait; /* for connect_timer */
+    bool must_wait;  /* for connect_timer */
+    bool has_joined; /* partitions came since the Fetch in flight was sent */
     struct loop_timer connect_timer, delay_timer;
+    struct loop_timer empty_timer; /* armed while there is nothing to fetch */
     struct loop_deferred work;
     struct arena arena; /* of the request being built, or the answer being handled */
     LIST_ENTRY(fetcher) link;
@@ -129,6 +134,13 @@ static void entry_go_on(struct fetcher *f, struct fetch_entry *e,
     fetch_set_move(&f->set, e, FETCH_WANTED);
 }
 
+static void entry_join(struct fetcher *f, struct fetch_entry *e,
+                       const struct partition_position *pos)
+{
+    entry_go_on(f, e, pos);
+    f->has_joined = true;
+}
+
 /* The position is asked anew: what went wrong may have been our idea of it. */
 static void delay_fired(struct loop_timer *t)
 {
@@ -143,7 +155,7 @@ static void delay_fired(struct loop_timer *t)
         if (e->delay_until_ms > now)
             next = i64_min(next, e->delay_until_ms);
         else if (partition_position(e->partition, e->leader_epoch, &pos))
-            entry_go_on(f, e, &pos);
+            entry_join(f, e, &pos);
         else
             fetch_set_move(&f->set, e, FETCH_PAUSED); /* a command is on its way */
         e = after;
@@ -256,6 +268,7 @@ static void fetcher_free(struct fetcher *f)
     fetcher_disconnect(f);
     loop_timer_cancel(loop, &f->connect_timer);
     loop_timer_cancel(loop, &f->delay_timer);
+    loop_timer_cancel(loop, &f->empty_timer);
     loop_defer_cancel(loop, &f->work);
     fetch_set_fini(&f->set, release_partition, NULL);
     arena_fini(&f->arena);
@@ -498,6 +511,14 @@ static void on_fetch(void *arg, enum err err, struct frame *frame, struct bytes 
 
 /* ---- requests */
 
+static bool may_fetch(const struct fetcher *f)
+{
+    if (f->fetches == 0)
+        return true;
+    return f->fetches == 1 && f->has_joined && f->set.counts[FETCH_WANTED] > 0 &&
+           f->set.session_epoch > 0 && f->set.session_id != 0;
+}
+
 static void fetch_send(struct fetcher *f)
 {
     const struct replicas_options *o = f->home->all->o;
@@ -510,6 +531,7 @@ static void fetch_send(struct fetcher *f)
     call->fetcher = f;
     LIST_INSERT_HEAD(&f->calls, call, link);
     f->fetches++;
+    f->has_joined = false;
     call->version =
         fetch_set_request(&f->set, &f->arena, o->fetch_partition_max_bytes, &req, &call->seq);
     call->is_full = req.session_epoch == 0;
@@ -534,6 +556,14 @@ static void fetch_send(struct fetcher *f)
     fetcher_retry_later(f);
 }
 
+static void empty_fired(struct loop_timer *t)
+{
+    struct fetcher *f = CONTAINER_OF(t, struct fetcher, empty_timer);
+
+    if (fetch_set_count(&f->set) == 0)
+        fetcher_free(f);
+}
+
 /* The end of a turn of the loop in which something happened. */
 static void fetcher_work(struct loop_deferred *d)
 {
@@ -541,14 +571,15 @@ static void fetcher_work(struct loop_deferred *d)
 
     CHECK_OBJ(f, FETCHER_MAGIC);
     if (fetch_set_count(&f->set) == 0) {
-        fetcher_free(f);
+        loop_timer_arm(f->home->loop, &f->empty_timer, EMPTY_MS);
         return;
     }
+    loop_timer_cancel(f->home->loop, &f->empty_timer);
     if (f->must_wait || !fetch_set_has_work(&f->set))
         return;
     if (f->client == NULL)
         fetcher_connect(f);
-    if (f->client != NULL && f->fetches == 0)
+    if (f->client != NULL && may_fetch(f))
         fetch_send(f);
 }
 
@@ -586,6 +617,7 @@ static struct fetcher *add_fetcher(struct fetch_loop *home, int32_t leader_id, i
     f->connect_delay_ms = CONNECT_DELAY_FIRST_MS;
     f->connect_timer.fire = connect_fired;
     f->delay_timer.fire = delay_fired;
+    f->empty_timer.fire = empty_fired;
     f->work.run = fetcher_work;
     LIST_INIT(&f->calls);
     LIST_INIT(&f->looks);
@@ -609,7 +641,7 @@ static void do_follow(struct fetch_command *c)
     c->partition = NULL;
     e->leader_epoch = c->leader_epoch;
     e->delay_ms = 0;
-    entry_go_on(f, e, &c->pos);
+    entry_join(f, e, &c->pos);
     fetcher_wake(f);
 }
 
