@@ -17,6 +17,7 @@
 #include "broker/log/log_manager.h"
 #include "broker/metadata_cache.h"
 #include "broker/notify.h"
+#include "broker/reach.h"
 #include "broker/registration.h"
 #include "broker/replica/replicas.h"
 #include "broker/server.h"
@@ -557,6 +558,7 @@ static enum err start_serving(struct run *r, struct errtext *why)
                          &r->changes);
     server_start(r->server);
     http_add_metrics(r->http, print_modules, r);
+    reach_check(b);
     log_start(r);
     return ERR_OK;
 }
