@@ -23,6 +23,7 @@
 #include "broker/server.h"
 #include "broker/shutdown.h"
 #include "broker/topic_configs.h"
+#include "broker/wanted_topics.h"
 #include "common/base/clock.h"
 #include "common/base/lock.h"
 #include "common/base/pool.h"
@@ -55,6 +56,8 @@ struct run {
     struct config_changes *changes;
     struct http *http;
     struct metadata_wait ready_wait; /* owner: first loop */
+    struct wanted_topics *wanted;    /* NULL: none; owner: first loop */
+    bool is_asking;                  /* wanted has been started */
     bool is_replicas_started;
     int64_t begun_us;
     void (*started)(void);
@@ -443,13 +446,29 @@ static void make_replicas(struct run *r)
     b->replicas = replicas_new(&o);
 }
 
-/* On the first loop: the controller has told us of ourselves. */
+static void on_metadata(struct metadata_wait *w, const struct metadata *now);
+
+static void on_wanted_given_up(void *arg)
+{
+    struct run *r = arg;
+
+    if (r->ready_wait.is_waiting)
+        on_metadata(&r->ready_wait, metadata_cache_on(r->broker.metadata, r->broker.loops[0]));
+}
+
+/* On the first loop: the controller has told us of ourselves, and the wanted topics are there. */
 static void on_metadata(struct metadata_wait *w, const struct metadata *now)
 {
     struct run *r = CONTAINER_OF(w, struct run, ready_wait);
     struct broker *b = &r->broker;
 
     if (metadata_broker(now, b->id) == NULL)
+        return;
+    if (r->wanted != NULL && !r->is_asking) {
+        r->is_asking = true;
+        wanted_topics_start(r->wanted, b, server_client_tls(r->server), on_wanted_given_up, r);
+    }
+    if (!wanted_topics_exist(r->wanted, now))
         return;
     metadata_wait_remove(b->metadata, b->loops[0], w);
     METRIC_SET(is_ready, 1);
@@ -566,7 +585,10 @@ static enum err start_serving(struct run *r, struct errtext *why)
 static enum err start(struct run *r, struct errtext *why)
 {
     struct broker *b = &r->broker;
-    enum err rc = server_bind(b, &r->server, why);
+    enum err rc = wanted_topics_parse(b->config, &r->wanted, why);
+
+    if (rc == ERR_OK)
+        rc = server_bind(b, &r->server, why);
 
     if (rc == ERR_OK)
         rc = start_threads(r, why);
@@ -597,6 +619,8 @@ static void no_more_waits(void *arg)
 
     if (r->ready_wait.is_waiting)
         metadata_wait_remove(r->broker.metadata, r->broker.loops[0], &r->ready_wait);
+    if (r->wanted != NULL)
+        wanted_topics_stop(r->wanted);
 }
 
 struct changes_stop {
@@ -671,6 +695,7 @@ static void take_down(struct run *r)
         replicas_free(&b->replicas); /* not before: the logs' thread locks partitions until then */
     registration_stop(&r->registration);
     topic_configs_free(&r->topics);
+    wanted_topics_free(&r->wanted);
     mem_free(b->loops);
     b->loops = NULL;
 }

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon itself: what stops a start, what it prints, TLS, readiness, topics that must exist, going to the background."""
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from cluster import BUILD, Cluster, ZooKeeper, answers, free_ports, kcat, wait_until
+
+
+@pytest.fixture(scope="module")
+def zookeeper(tmp_path_factory):
+    z = ZooKeeper(tmp_path_factory.mktemp("daemon") / "zk")
+    z.start()
+    yield z
+    z.kill()
+
+
+def run_broker(tmp_path, zookeeper, *overrides, properties="", timeout=30):
+    """Runs a broker that is expected to end by itself: its status and its output."""
+    file = tmp_path / "server.properties"
+    file.write_text(
+        f"broker.id=1\nlisteners=PLAINTEXT://127.0.0.1:0\nlog.dirs={tmp_path}/data\n"
+        f"zookeeper.connect=127.0.0.1:{zookeeper.port}/{tmp_path.name}\n{properties}"
+    )
+    argv = [BUILD / "kafuka-broker", file]
+    for o in overrides:
+        argv += ["--override", o]
+    r = subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+    return r.returncode, r.stderr
+
+
+BAD_STARTS = [
+    (["num.network.threads=0"], "", r"num.network.threads=0 is not allowed: it must be a whole number from 1 to 256"),
+    (["log.cleanup.policy=shred"], "", r"log.cleanup.policy=shred is not allowed: it must be one of delete\|compact"),
+    (["auto.create.topics.enable=maybe"], "", r"must be true or false"),
+    ([], "x=\\u00zz\n", r"server.properties: line 5: a bad \\u escape"),
+    (["zookeeper.connect="], "", r"zookeeper.connect is needed"),
+    (["listeners=PLAINTEXT:9092"], "", r"NAME://host:port is needed"),
+    (["listeners=NOSUCH://:0"], "", r"listener.security.protocol.map has no security protocol for NOSUCH"),
+    (["listeners=SSL://:0", "security.inter.broker.protocol=SSL"], "", r"ssl.keystore.location is needed"),
+    (["advertised.listeners=PLAINTEXT://0.0.0.0:1"], "", r"nobody can connect to 0.0.0.0"),
+    (["inter.broker.listener.name=OTHER"], "", r"no such listener: OTHER"),
+    (["log.dirs=/proc/no/such"], "", r"log.dirs: .*/proc/no/such"),
+    (["topics=a:b"], "", r"topics: name:partitions:replicas is needed, not a:b"),
+    (["process.roles=broker"], "", r"KRaft"),
+    (["enable.zookeeper=false"], "", r"enable.zookeeper=false"),
+]
+
+
+@pytest.mark.parametrize("overrides,properties,message", BAD_STARTS)
+def test_a_bad_start_is_one_line_that_says_what_is_wrong(tmp_path, zookeeper, overrides, properties, message):
+    status, output = run_broker(tmp_path, zookeeper, *overrides, properties=properties)
+    assert status == 1
+    errors = [line for line in output.splitlines() if line.startswith("kafuka-broker: ")]
+    assert len(errors) == 1 and re.search(message, errors[0]), output
+
+
+def test_a_taken_port_and_a_locked_folder_are_named(make_cluster, tmp_path):
+    c = make_cluster(count=1)
+    status, output = run_broker(tmp_path, c.zookeeper, f"listeners=PLAINTEXT://{c.brokers[0].address}")
+    assert status == 1 and "the port is taken by another process" in output
+    status, output = run_broker(tmp_path, c.zookeeper, f"log.dirs={c.brokers[0].data}")
+    assert status == 1 and "is locked by another process" in output
+
+
+def test_log_dirs_of_another_broker_or_cluster_are_refused_with_both_ids(make_cluster, tmp_path):
+    c = make_cluster(count=1)
+    c.brokers[0].stop()
+    data = c.brokers[0].data
+    cluster_id = re.search(r"cluster.id=(.*)", (data / "meta.properties").read_text()).group(1).strip()
+    status, output = run_broker(tmp_path, c.zookeeper, f"zookeeper.connect={c.connect}", f"log.dirs={data}", "broker.id=7")
+    assert status == 1 and "broker.id is 7 in the configuration, but 0 in" in output
+    status, output = run_broker(tmp_path, c.zookeeper, f"log.dirs={data}", "broker.id=0")
+    assert status == 1 and f"belong to cluster {cluster_id}" in output and "cluster.id" in output
+    # and the advice works: without that line the data join the other cluster
+    meta = data / "meta.properties"
+    meta.write_text("".join(line for line in meta.read_text().splitlines(True) if not line.startswith("cluster.id")))
+    c.brokers[0].write_properties(**{"zookeeper.connect": f"127.0.0.1:{c.zookeeper.port}/other"})
+    c.brokers[0].start()
+    wait_until(lambda: "broker ready" in c.brokers[0].log_text(), 30, "the broker to be ready in the other cluster")
+
+
+def test_wrong_arguments_are_status_2_and_the_help_is_complete(tmp_path):
+    def run(*args):
+        return subprocess.run([str(BUILD / "kafuka-broker"), *args], capture_output=True, text=True, timeout=30)
+
+    for args in [[], ["--override", "x", "f"], ["--nonsense", "f"], ["a", "b"]]:
+        assert run(*args).returncode == 2
+    assert run("--version").stdout.startswith("kafuka-broker ")
+    assert "--override KEY=VALUE" in run("--help").stdout
+    options = run("--help-config").stdout
+    for name in ["broker.id", "zookeeper.connect", "log.retention.hours", "min.insync.replicas", "replica.lag.time.max.ms"]:
+        assert re.search(rf"^{re.escape(name)}$", options, re.M)
+    assert run("no-such-file").returncode == 1
+
+
+def test_an_unknown_option_is_a_warning_with_the_nearest_name(make_cluster):
+    c = make_cluster(count=1, options={"log.retention.hour": 5})
+    assert re.search(r"WARN .*unknown option option=log.retention.hour did_you_mean=log.retention.hours", c.brokers[0].log_text())
+
+
+def test_port_0_is_any_and_is_printed(make_cluster):
+    c = make_cluster(count=1)
+    b = c.brokers[0]
+    b.stop()
+    b.write_properties(listeners="PLAINTEXT://127.0.0.1:0")
+    before = len(b.log_text())
+    b.start(wait=False)
+    line = wait_until(lambda: re.search(r"listening listener=PLAINTEXT .*?port=(\d+) advertised_host=127.0.0.1 advertised_port=(\d+)",
+                                        b.log_text()[before:]), 30, "the line with the port")
+    assert line.group(1) == line.group(2) and answers(int(line.group(1)))
+
+
+def test_metrics_and_readiness(make_cluster):
+    (port,) = free_ports(1)
+    c = make_cluster(count=1, options={"http.listener": f"127.0.0.1:{port}"})
+
+    def get(path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as r:
+                return r.status, r.read().decode()
+        except urllib.error.HTTPError as e:
+            return e.code, ""
+
+    wait_until(lambda: get("/ready")[0] == 200, 30, "/ready")
+    assert get("/live")[0] == 200 and get("/nothing")[0] == 404
+    c.create_topic("m", partitions=3)
+    kcat("-b", c.bootstrap, "-P", "-t", "m", stdin=b"one\ntwo\n")
+
+    def number(name):
+        return float(re.search(rf"^{re.escape(name)} (\S+)$", get("/metrics")[1], re.M).group(1))
+
+    wait_until(lambda: number("kafuka_leaders") == 3, 10, "three leaders in the metrics")
+    assert number("kafuka_produce_bytes_total") > 0
+    assert number("kafuka_controller_active") == 1 and number("kafuka_zookeeper_connected") == 1
+    assert number('kafuka_request_seconds_count{api="Produce"}') >= 1
+
+
+def test_wanted_topics_are_there_when_the_broker_is_ready(tmp_path):
+    c = Cluster(tmp_path / "c", options={"topics": "orders:6:3,logs:2:2:compact,plain"})
+    try:
+        c.start()
+        wait_until(lambda: all("broker ready" in b.log_text() for b in c.brokers), 30, "all brokers to be ready")
+        described = c.tool("topics", "--bootstrap-server", c.bootstrap, "--describe").stdout
+        for name, partitions, factor in [("orders", 6, 3), ("logs", 2, 2), ("plain", 1, 1)]:
+            assert re.search(rf"Topic: {name}\s.*PartitionCount: {partitions}\s+ReplicationFactor: {factor}\s", described), described
+        assert "cleanup.policy=compact" in described
+    finally:
+        c.stop()
+
+
+def test_daemon_returns_when_it_serves_and_errors_are_still_printed(tmp_path, zookeeper):
+    (port,) = free_ports(1)
+    file = tmp_path / "server.properties"
+    file.write_text(f"broker.id=1\nlisteners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={tmp_path}/data\n"
+                    f"zookeeper.connect=127.0.0.1:{zookeeper.port}/{tmp_path.name}\n")
+    argv = [str(BUILD / "kafuka-broker"), "--daemon", str(file)]
+    assert subprocess.run(argv, timeout=60).returncode == 0
+    log = pathlib.Path(f"{tmp_path}/data/kafuka-broker.log")
+    try:
+        assert answers(port)
+        r = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        assert r.returncode == 1 and "the port is taken" in r.stderr
+    finally:
+        pid = find_process(str(file))
+        os.kill(pid, signal.SIGHUP)  # ignored
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: "broker stopped" in log.read_text(), 30, "the daemon to stop")
+
+
+def find_process(text):
+    for p in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if text.encode() in p.read_bytes() and b"kafuka-broker" in p.read_bytes():
+                return int(p.parent.name)
+        except OSError:
+            continue
+    raise AssertionError("no such process")
+
+
+def test_the_service_manager_is_told(tmp_path, zookeeper):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    path = str(tmp_path / "notify")
+    s.bind(path)
+    s.settimeout(30)
+    c = Cluster(tmp_path / "c", count=1, zookeeper=zookeeper, chroot=f"/{tmp_path.name}", env={"NOTIFY_SOCKET": path})
+    try:
+        c.start()
+        assert s.recv(100) == b"READY=1"
+    finally:
+        c.stop()
+    assert s.recv(100) == b"STOPPING=1"
+
+
+def test_a_second_signal_does_not_wait_for_the_controller(make_cluster):
+    c = make_cluster(count=2, options={"zookeeper.session.timeout.ms": 60000})
+    zk = c.zk_client()
+    controller = json.loads(zk.get("/controller")[0])["brokerid"]
+    zk.stop()
+    silent, b = c.brokers[controller], c.brokers[1 - controller]
+    c.create_topic("led", partitions=2, factor=2)
+    c.wait_isr("led", 2, 2)
+    silent.signal(signal.SIGSTOP)
+    try:
+        b.signal(signal.SIGTERM)
+        wait_until(lambda: "broker stopping" in b.log_text(), 30, "the stop to begin")
+        time.sleep(0.5)  # it would have ended by now if it did not wait
+        assert b.alive()
+        assert b.stop(timeout=15) == 0
+        assert "a second signal came" in b.log_text()
+    finally:
+        silent.signal(signal.SIGCONT)
+
+
+# ---- TLS
+
+@pytest.fixture(scope="module")
+def pems(tmp_path_factory):
+    """A CA, a certificate for 127.0.0.1 and one for a client, as PEM files with their keys."""
+    d = tmp_path_factory.mktemp("tls")
+
+    def openssl(*args):
+        subprocess.run(["openssl", *map(str, args)], check=True, capture_output=True, cwd=d)
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca")
+    (d / "ext").write_text("subjectAltName=IP:127.0.0.1\n")
+    for name, subject in [("broker", "/CN=broker"), ("client", "/CN=alice")]:
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", subject)
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", f"{name}.crt",
+                "-days", "2", "-extfile", "ext")
+        (d / f"{name}.pem").write_text((d / f"{name}.crt").read_text() + (d / f"{name}.key").read_text())
+    return d
+
+
+@pytest.mark.parametrize("client_auth", ["none", "required"])
+def test_clients_and_brokers_speak_tls(pems, client_auth):
+    ports = free_ports(2)
+    options = {"security.inter.broker.protocol": "SSL", "ssl.keystore.location": pems / "broker.pem",
+               "ssl.truststore.location": pems / "ca.pem", "ssl.client.auth": client_auth}
+    c = Cluster(pems / f"cluster-{client_auth}", count=2, options=options)
+    for n, b in enumerate(c.brokers):
+        b.write_properties(listeners=f"PLAINTEXT://127.0.0.1:{b.port},SSL://127.0.0.1:{ports[n]}")  # PLAINTEXT for the checks
+    try:
+        c.start()
+        c.create_topic("s", partitions=2, factor=2)
+        lines = b"".join(b"line %d of a message that crosses TLS\n" % i for i in range(20000))
+        tls = ["-X", "security.protocol=ssl", "-X", f"ssl.ca.location={pems}/ca.pem"]
+        if client_auth == "required":
+            bad = kcat("-b", f"127.0.0.1:{ports[0]}", *tls, "-L", "-m", "3", check=False)
+            assert bad.returncode != 0  # without a certificate
+            tls += ["-X", f"ssl.certificate.location={pems}/client.crt", "-X", f"ssl.key.location={pems}/client.key"]
+        kcat("-b", f"127.0.0.1:{ports[0]}", *tls, "-P", "-t", "s", "-X", "acks=all", stdin=lines)
+        read = kcat("-b", f"127.0.0.1:{ports[1]}", *tls, "-C", "-t", "s", "-e", "-q").stdout
+        assert sorted(read.splitlines()) == sorted(lines.splitlines())
+    finally:
+        c.stop()
