@@ -503,12 +503,37 @@ static void print_log_dirs(const struct broker *b, struct buf *out)
 }
 
 /* What the modules count, for /metrics. On the http thread. */
+static void print_coordination(const struct coord *c, struct buf *out)
+{
+    struct coord_counters n;
+
+    coord_count(c, &n);
+    metrics_print_one(out, false, "kafuka_zookeeper_connected", "1 while connected",
+                      n.is_connected);
+    metrics_print_one(out, true, "kafuka_zookeeper_disconnections_total",
+                      "Times the connection to ZooKeeper was lost", n.disconnections);
+    metrics_print_one(out, true, "kafuka_zookeeper_calls_total", "Reads and writes of znodes",
+                      n.calls);
+    metrics_print_one(out, false, "kafuka_zookeeper_calls_waiting",
+                      "Calls that wait for the connection or their turn", n.waiting);
+    metrics_print_one(out, true, "kafuka_zookeeper_reads_repeated_total",
+                      "Reads repeated because the connection was lost under them",
+                      n.reads_repeated);
+    metrics_print_one(out, true, "kafuka_zookeeper_writes_unknown_total",
+                      "Writes whose answer was lost with the connection", n.writes_unknown);
+    metrics_print_one(out, true, "kafuka_zookeeper_calls_refused_total",
+                      "Calls refused because too many waited", n.refused);
+    metrics_print_one(out, false, "kafuka_zookeeper_watched_paths", "Paths with a watch",
+                      n.watched_paths);
+}
+
 static void print_modules(void *arg, struct buf *out)
 {
     const struct run *r = arg;
     const struct broker *b = &r->broker;
     struct replicas_numbers n;
 
+    print_coordination(b->coord, out);
     replicas_count(b->replicas, &n);
     metrics_print_one(out, false, "kafuka_partitions", "Replicas on this broker", n.partitions);
     metrics_print_one(out, false, "kafuka_leaders", "Partitions that this broker leads", n.leaders);

@@ -65,6 +65,15 @@ int64_t coord_session_id(const struct coord *c);
 void coord_session_password(const struct coord *c, uint8_t out[16]);
 enum coord_state coord_state_now(const struct coord *c);
 
+/* Statistics, for metrics. */
+struct coord_counters {
+    int64_t calls, reads_repeated, writes_unknown, refused; /* since coord_open */
+    int64_t disconnections, expirations, watches_fired;
+    int32_t waiting, in_flight, watched_paths, handles; /* now */
+    bool is_connected;
+};
+void coord_count(const struct coord *c, struct coord_counters *out);
+
 enum coord_create_mode { COORD_PERSISTENT, COORD_EPHEMERAL, COORD_SEQUENTIAL };
 enum coord_op_kind { COORD_OP_CREATE, COORD_OP_SET, COORD_OP_DELETE, COORD_OP_CHECK };
 /* One operation of a multi, or alone. data p NULL: null data. version -1: any. Strings are copied

@@ -76,6 +76,7 @@ static void expired_locked(struct zks_handle *h)
     h->is_expired = true;
     if (h->index == 0) {
         c->state = COORD_EXPIRED;
+        c->counters.expirations++;
         c->session_is_over = true;
         if (c->is_open)
             zks_tell_state_locked(c, COORD_EXPIRED, false);
@@ -89,6 +90,7 @@ static void disconnected_locked(struct zks_handle *h)
 
     if (h->is_connected && h->index == 0) {
         c->state = COORD_DISCONNECTED;
+        c->counters.disconnections++;
         if (c->is_open)
             zks_tell_state_locked(c, COORD_DISCONNECTED, false);
     }
@@ -531,4 +533,20 @@ enum coord_state coord_state_now(const struct coord *c)
     enum coord_state s = c->state;
     lock_release(&rw->lock);
     return s;
+}
+
+void coord_count(const struct coord *c, struct coord_counters *out)
+{
+    struct coord *rw = (struct coord *)(uintptr_t)c;
+
+    lock_take(&rw->lock);
+    *out = c->counters;
+    out->waiting = c->waiting_count;
+    out->watched_paths = zks_watched_count_locked(c);
+    out->is_connected = c->state == COORD_CONNECTED;
+    for (int i = 0; i < ZKS_HANDLES_MAX; i++) {
+        out->in_flight += c->handles[i].in_flight;
+        out->handles += c->handles[i].zh != NULL;
+    }
+    lock_release(&rw->lock);
 }

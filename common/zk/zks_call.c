@@ -266,9 +266,11 @@ static void came_back(struct zks_call *call, int rc)
         zks_watch_end_locked(c, call, rc == ZOK || (rc == ZNONODE && call->kind == ZKS_EXISTS));
     if (is_lost(rc) && is_read && !c->is_closing && call->repeats < ZKS_REPEATS_MAX) {
         call->repeats++;
+        c->counters.reads_repeated++;
         again = true;
         zks_wait_again_locked(c, call, &failed);
     } else if (is_lost(rc)) {
+        c->counters.writes_unknown += !is_read;
         zks_call_fail(call, is_read ? ERR_CLOSED : ERR_UNKNOWN_OUTCOME);
     }
     zks_pump_locked(h, &failed);
@@ -463,12 +465,14 @@ void zks_submit(struct coord *c, struct zks_call *call)
     struct zks_call_list failed = TAILQ_HEAD_INITIALIZER(failed);
 
     lock_take(&c->lock);
+    c->counters.calls++;
     call->seq = ++c->next_seq;
     if (call->result.err == ERR_OK && c->is_closing)
         zks_call_fail(call, ERR_CLOSED);
     else if (call->result.err == ERR_OK &&
              (c->waiting_count >= c->waiting_max || c->waiting_bytes > ZKS_WAITING_BYTES_MAX))
         zks_call_fail(call, ERR_LIMIT);
+    c->counters.refused += call->result.err == ERR_LIMIT;
     if (call->result.err == ERR_OK)
         zks_wait_again_locked(c, call, &failed);
     else

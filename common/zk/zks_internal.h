@@ -119,6 +119,7 @@ struct coord {
     clientid_t session;   /* the main handle's; before it is connected: one to attach to, or id 0 */
     bool session_is_over; /* it has expired: a new one is to be made */
     uint64_t next_seq;
+    struct coord_counters counters; /* those since coord_open */
     int32_t waiting_count;
     size_t waiting_bytes;
     struct zks_handle handles[ZKS_HANDLES_MAX];
@@ -167,6 +168,8 @@ void zks_watch_forget_locked(struct zks_handle *h, bool tell);
 void zks_listeners_close(struct coord *c);
 struct zks_listener *zks_listener_new(struct mailbox *to, void *arg);
 void zks_tell_state_locked(struct coord *c, enum coord_state s, bool session_is_new);
+
+int32_t zks_watched_count_locked(const struct coord *c);
 
 /* ---- zks_tree.c: to NULL: done runs on the completing thread, and arg is the group of all steps
  */

@@ -110,6 +110,11 @@ void zks_watch_end_locked(struct coord *c, struct zks_call *call, bool is_armed)
     drop_kinds(c, w, !is_armed && call->watch_is_new && w->underway == 0 ? kind_of(call) : 0);
 }
 
+int32_t zks_watched_count_locked(const struct coord *c)
+{
+    return (int32_t)HASH_COUNT(c->watched);
+}
+
 /* ---- who hears */
 
 struct zks_listener *zks_listener_new(struct mailbox *to, void *arg)
@@ -226,6 +231,7 @@ void zks_watch_fired(struct zks_handle *h, int zoo_event, const char *path)
         return; /* watches are never removed by hand */
     }
     lock_take(&c->lock);
+    c->counters.watches_fired++;
     struct zks_watched *w = find(c, path);
     if (w != NULL && w->handle == h)
         drop_kinds(c, w, kinds);

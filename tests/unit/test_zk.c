@@ -379,6 +379,15 @@ START_TEST(a_lost_read_is_repeated_and_a_lost_write_has_an_unknown_outcome)
     zk_server_start(&server);
     zk_deliver_until(b, &k.done, 3001, "all reads");
     ck_assert_int_eq(k.ok, 3000);
+    struct coord_counters now;
+    coord_count(k.coord, &now);
+    ck_assert(now.is_connected);
+    ck_assert_int_eq(now.writes_unknown, 1);
+    ck_assert_int_ge(now.reads_repeated, 1);
+    ck_assert_int_ge(now.disconnections, 1);
+    ck_assert_int_eq(now.calls, 3000 + 2);
+    ck_assert_int_eq(now.waiting + now.in_flight, 0);
+    ck_assert_int_eq(now.handles, 1);
     client_close(&k);
 }
 END_TEST
@@ -681,6 +690,10 @@ START_TEST(more_watches_than_fit_into_one_packet_survive_a_reconnect)
         coord_exists(k.coord, path, true, b, on_done, &k);
     }
     zk_deliver_until(b, &k.not_found, PATHS, "armed watches");
+    struct coord_counters now;
+    coord_count(k.coord, &now);
+    ck_assert_int_eq(now.watched_paths, PATHS);
+    ck_assert_int_eq(now.handles, 4);
     zk_server_kill(&server);
     zk_deliver_until(b, &k.disconnected, 1, "disconnected");
     zk_server_start(&server);
