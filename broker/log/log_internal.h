@@ -205,7 +205,7 @@ struct segment_reader {
 NODISCARD enum err segment_reader_open(struct segment_reader *r, struct log_segment *s,
                                        int64_t position, int64_t size);
 /* OK: a whole batch, v2, CRC not checked. NOT_FOUND: the end, or a cut batch (position < size).
- * CORRUPT. */
+ * UNSUPPORTED: a good message of format 0 or 1. CORRUPT. */
 NODISCARD enum err segment_reader_next(struct segment_reader *r, const uint8_t **batch_out,
                                        size_t *len_out);
 void segment_reader_close(struct segment_reader *r);

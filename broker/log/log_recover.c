@@ -336,6 +336,9 @@ static enum err recover_rest(struct log *l, int64_t file_size, int64_t *cut_out)
             break;
     }
     segment_reader_close(&r);
+    if (rc == ERR_UNSUPPORTED) /* nobody's data are cut because we can't read them */
+        SLOG(ERROR, "log", "message format 0 or 1 is not supported", KV_STR("topic", log_topic(l)),
+             KV_I("partition", l->partition), KV_I("segment", s->base_offset), KV_I("at", s->size));
     if (rc != ERR_OK && rc != ERR_NOT_FOUND && rc != ERR_CORRUPT)
         return rc;
     *cut_out = file_size - s->size;

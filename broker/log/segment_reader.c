@@ -4,6 +4,7 @@
 
 #include "common/base/fsx.h"
 #include "common/record/batch.h"
+#include "common/record/legacy.h"
 
 enum err segment_reader_open(struct segment_reader *r, struct log_segment *s, int64_t position,
                              int64_t size)
@@ -52,6 +53,8 @@ enum err segment_reader_next(struct segment_reader *r, const uint8_t **batch_out
             r->position += (int64_t)total;
             return ERR_OK;
         }
+        if (peek == BATCH_LEGACY && legacy_crc_is_right(r->window.p + skip, total))
+            return ERR_UNSUPPORTED;
         if (peek != BATCH_PARTIAL)
             return ERR_CORRUPT;
         if ((int64_t)total > r->size - r->position || r->position >= r->size)

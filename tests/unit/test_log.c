@@ -2,6 +2,8 @@
 /* A log by itself: appending, reading, truncation, recovery, retention, faults. */
 #include "log_fixture.h"
 
+#include <zlib.h>
+
 /* ---- appending and reading */
 START_TEST(offsets_go_on_from_batch_to_batch)
 {
@@ -666,6 +668,31 @@ START_TEST(a_recovery_point_that_cannot_be_right_is_not_believed)
 }
 END_TEST
 
+START_TEST(messages_of_old_formats_are_not_cut)
+{
+    /* magic 1, offset 0, null key, value "v", timestamp T0 */
+    uint8_t m[35] = {0};
+    int fd;
+
+    be32_store(m + 8, sizeof m - 12);
+    m[16] = 1;
+    be64_store(m + 18, T0);
+    be32_store(m + 26, 0xffffffff);
+    be32_store(m + 30, 1);
+    m[34] = 'v';
+    be32_store(m + 12, (uint32_t)crc32(0, m + 16, sizeof m - 16));
+    if (_i >= 2)
+        m[34] = 'w'; /* not a message, then, but junk */
+    ck_assert_int_eq(fsx_mkdir_p(fix_file(""), 0755), ERR_OK);
+    ck_assert_int_eq(fsx_open(fix_file("00000000000000000000.log"), O_CREAT | O_RDWR, 0644, &fd),
+                     ERR_OK);
+    ck_assert_int_eq(fsx_pwrite_all(fd, m, sizeof m, 0), ERR_OK);
+    close(fd);
+    ck_assert_int_eq(fix_try_open(_i % 2 == 0), _i < 2 ? ERR_UNSUPPORTED : ERR_OK);
+    ck_assert_int_eq(fix_file_size("00000000000000000000.log"), _i < 2 ? (int64_t)sizeof m : 0);
+}
+END_TEST
+
 START_TEST(lost_indexes_are_made_again)
 {
     fix_config.segment_bytes = 20000;
@@ -998,6 +1025,7 @@ int main(void)
     tcase_add_test(t, what_lies_below_the_recovery_point_is_not_read_again);
     tcase_add_test(t, recovery_begins_at_the_recovery_point_inside_a_segment);
     tcase_add_loop_test(t, a_recovery_point_that_cannot_be_right_is_not_believed, 0, 5);
+    tcase_add_loop_test(t, messages_of_old_formats_are_not_cut, 0, 4);
     tcase_add_loop_test(t, lost_indexes_are_made_again, 0, 2);
     tcase_add_loop_test(t, a_lying_index_does_not_lead_astray, 0, 3);
     tcase_add_test(t, leftovers_are_removed_and_swaps_put_in_place);

@@ -201,6 +201,35 @@ static void append(void)
     buf_fini(&b);
 }
 
+/* What a fetch would bring: some batches at once, with their own offsets and epochs. */
+static void append_as_follower(void)
+{
+    struct buf b = {0};
+    int64_t next = log_end_offset(fix_log);
+
+    for (uint32_t n = 1 + below(4); n > 0 && model_count < BATCHES_MAX; n--) {
+        struct batch_options o;
+        batch_options_init(&o);
+        o.base_offset = next;
+        o.leader_epoch = epoch;
+        struct buf one = fix_batch_of(&o, 1 + (int)below(4), (int)below(200), T0 + below(1000));
+        model[model_count++] = (struct model_batch){.base = next,
+                                                    .last = batch_last_offset(one.p),
+                                                    .producer_id = -1,
+                                                    .crc = batch_crc(one.p),
+                                                    .epoch = epoch,
+                                                    .sequence = -1};
+        next = batch_last_offset(one.p) + 1;
+        buf_add(&b, one.p, one.len);
+        buf_fini(&one);
+        if (below(8) == 0)
+            epoch++;
+    }
+    ck_assert_int_eq(log_append_follower(fix_log, b.p, b.len, T0, &fix_why), ERR_OK);
+    ck_assert_int_eq(log_end_offset(fix_log), next);
+    buf_fini(&b);
+}
+
 static void forget_from(int64_t offset)
 {
     while (model_count > 0 && model[model_count - 1].last >= offset)
@@ -341,8 +370,10 @@ START_TEST(a_random_life)
         if (getenv("KAFUKA_MODEL_TRACE") != NULL)
             fprintf(stderr, "%d: %u start %" PRId64 " end %" PRId64 " flushed %" PRId64 "\n", step,
                     what, log_start_offset(fix_log), log_end_offset(fix_log), flushed_end);
-        if (what < 70)
+        if (what < 60)
             append();
+        else if (what < 70)
+            append_as_follower();
         else if (what < 80)
             flush();
         else if (what < 86)
