@@ -557,8 +557,6 @@ static void print_modules(void *arg, struct buf *out)
                       n.max_follower_lag);
     metrics_print_one(out, false, "kafuka_controller_active", "1 on the active controller",
                       controller_is_active(b->controller));
-    metrics_print_one(out, false, "kafuka_zookeeper_connected", "1 while the session is connected",
-                      coord_state_now(b->coord) == COORD_CONNECTED);
     metrics_print_one(out, false, "kafuka_io_jobs_waiting", "Jobs that wait for an io thread",
                       (int64_t)pool_waiting(b->io_pool));
     print_log_dirs(b, out);
