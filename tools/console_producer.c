@@ -219,7 +219,7 @@ static int read_lines(struct producer *p)
     }
     if (ferror(stdin) && !rk_stop_requested())
         rc = opts_fail(p->o, "the standard input cannot be read: %s", strerror(errno));
-    free(line); /* getline's own */
+    mem_free(line); /* getline's */
     mem_free(r);
     return rc;
 }

@@ -245,6 +245,6 @@ void view_print_json(const struct view *v, struct buf *out)
     ASSERT(dump != NULL);
     buf_add(out, dump, strlen(dump));
     buf_add(out, "\n", 1);
-    free(dump); /* jansson's own */
+    mem_free(dump); /* jansson's, by malloc */
     json_decref(root);
 }

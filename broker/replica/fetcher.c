@@ -23,7 +23,7 @@
 #include <stdio.h>
 
 enum {
-    FETCHER_MAGIC = 0x66657463,
+    FETCHER_MAGIC = 0x66746368,
     DELAY_FIRST_MS = 10,
     CONNECT_DELAY_FIRST_MS = 10,
     EMPTY_MS = 1000,    /* a new leader epoch takes a partition out and puts it in again */

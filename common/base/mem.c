@@ -72,6 +72,11 @@ void *try_malloc(size_t n)
     return malloc(n == 0 ? 1 : n);
 }
 
+void *try_realloc(void *p, size_t n)
+{
+    return realloc(p, n == 0 ? 1 : n);
+}
+
 void mem_free(void *p)
 {
     free(p);

@@ -16,8 +16,9 @@ char *xstrdup(const char *s) __attribute__((malloc, returns_nonnull));
 char *xstrndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull));
 char *xasprintf(const char *fmt, ...)
     __attribute__((format(printf, 1, 2), malloc, returns_nonnull));
-void *try_malloc(size_t n); /* NULL when there is no memory */
-void mem_free(void *p);     /* free(); NULL is fine */
+void *try_malloc(size_t n);           /* NULL when there is no memory */
+void *try_realloc(void *p, size_t n); /* NULL: p is as it was */
+void mem_free(void *p);               /* free(); NULL is fine */
 /* Frees *pp and sets it to NULL. */
 #define FREE_NULL(pp)                                                                              \
     do {                                                                                           \

@@ -117,7 +117,7 @@ bool frame_block_grow(struct frame_block **b, size_t used, size_t cap)
         int32_t size_class = class_of(sizeof *old + cap);
         size_t total = total_of(size_class, cap);
         count_use(-(int64_t)old->cap);
-        bigger = realloc(old, total);
+        bigger = try_realloc(old, total);
         if (bigger == NULL) {
             count_use((int64_t)old->cap);
             return false;
