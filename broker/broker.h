@@ -30,10 +30,10 @@ struct listener { /* one of listeners= */
 };
 
 struct broker {
+    int32_t id;
     /* broker/config.h: typed values of every option. A dynamic change switches it; what it pointed
      * to stays until the end. */
     const struct config *_Atomic config;
-    int32_t id;
     char cluster_id[64];
     _Atomic int64_t epoch; /* czxid of our registration; -1 before */
     struct listener *listeners;

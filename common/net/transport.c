@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { TLS_FILE_BYTES = 8 * 1024 /* read of a file at a time; on the stack */ };
+enum { TLS_RECORD_BYTES = 12 * 1024 /* in one record; on the stack */ };
 
 struct tls_context {
     SSL_CTX *ssl_ctx;
@@ -310,6 +310,34 @@ static enum io_status ssl_write_all(struct transport *t, const uint8_t *p, size_
     return IO_OK;
 }
 
+/* The pieces in records of TLS_RECORD_BYTES, so that the small ones do not become records of their
+ * own. After AGAIN the caller comes with the same bytes, and perhaps more behind them, as OpenSSL
+ * wants. */
+static enum io_status ssl_writev(struct transport *t, const struct iovec *iov, int count,
+                                 size_t *put)
+{
+    uint8_t record[TLS_RECORD_BYTES];
+    size_t at = 0; /* in iov[i] */
+
+    for (int i = 0; i < count;) {
+        size_t len = 0;
+        while (i < count && len < sizeof record) {
+            size_t n = size_min(iov[i].iov_len - at, sizeof record - len);
+            memcpy(record + len, (const uint8_t *)iov[i].iov_base + at, n);
+            len += n;
+            at += n;
+            if (at == iov[i].iov_len) {
+                i++;
+                at = 0;
+            }
+        }
+        enum io_status s = ssl_write_all(t, record, len, put);
+        if (s != IO_OK)
+            return *put > 0 && s == IO_AGAIN ? IO_OK : s;
+    }
+    return IO_OK;
+}
+
 enum io_status transport_writev(struct transport *t, const struct iovec *iov, int count, bool more,
                                 size_t *put)
 {
@@ -317,14 +345,8 @@ enum io_status transport_writev(struct transport *t, const struct iovec *iov, in
     ssize_t n;
 
     *put = 0;
-    if (t->ssl != NULL) {
-        for (int i = 0; i < count; i++) {
-            enum io_status s = ssl_write_all(t, iov[i].iov_base, iov[i].iov_len, put);
-            if (s != IO_OK)
-                return *put > 0 && s == IO_AGAIN ? IO_OK : s;
-        }
-        return IO_OK;
-    }
+    if (t->ssl != NULL)
+        return ssl_writev(t, iov, count, put);
     memcpy(&m.msg_iov, &iov, sizeof iov); /* sendmsg does not change it */
     do
         n = sendmsg(t->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
@@ -338,7 +360,7 @@ enum io_status transport_writev(struct transport *t, const struct iovec *iov, in
 static enum io_status ssl_sendfile(struct transport *t, int file_fd, int64_t position, size_t len,
                                    size_t *put)
 {
-    uint8_t record[TLS_FILE_BYTES];
+    uint8_t record[TLS_RECORD_BYTES];
 
     while (len > 0) {
         ssize_t n;
