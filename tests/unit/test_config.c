@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Properties files, the option tables, what several options say together, topic configs. */
 #include "broker/config.h"
+#include "broker/listener.h"
 #include "broker/topic_config.h"
 #include "common/base/slog.h"
 
@@ -317,6 +318,106 @@ START_TEST(bad_topic_configs_are_refused_or_left_out)
 }
 END_TEST
 
+/* ---- listeners */
+
+static const struct {
+    const char *text, *name, *host;
+    int port; /* -1: refused */
+} endpoints[] = {
+    {"PLAINTEXT://h:1", "PLAINTEXT", "h", 1},
+    {"plaintext://:0", "PLAINTEXT", "", 0},
+    {"SSL://[::1]:9093", "SSL", "::1", 9093},
+    {"A_b-c.1://10.0.0.1:65535", "A_B-C.1", "10.0.0.1", 65535},
+    {"PLAINTEXT://h", NULL, NULL, -1},
+    {"PLAINTEXT:h:1", NULL, NULL, -1},
+    {"://h:1", NULL, NULL, -1},
+    {"P L://h:1", NULL, NULL, -1},
+    {"PLAINTEXT://h:65536", NULL, NULL, -1},
+    {"PLAINTEXT://h:-1", NULL, NULL, -1},
+    {"PLAINTEXT://h:1x", NULL, NULL, -1},
+    {"PLAINTEXT://h:", NULL, NULL, -1},
+    {"PLAINTEXT://::1:9092", NULL, NULL, -1},
+    {"", NULL, NULL, -1},
+};
+
+START_TEST(an_endpoint_is_name_host_and_port)
+{
+    char *name = NULL, *host = NULL;
+    int32_t port;
+
+    bool is_fine = listener_parse_endpoint(endpoints[_i].text, &name, &host, &port);
+    ck_assert_int_eq(is_fine, endpoints[_i].port >= 0);
+    if (is_fine) {
+        ck_assert_str_eq(name, endpoints[_i].name);
+        ck_assert_str_eq(host, endpoints[_i].host);
+        ck_assert_int_eq(port, endpoints[_i].port);
+        mem_free(name);
+        mem_free(host);
+    }
+}
+END_TEST
+
+START_TEST(listeners_have_protocols_advertised_hosts_and_one_for_brokers)
+{
+    struct errtext why;
+    struct listener *l;
+    int count;
+    struct config *c =
+        made("zookeeper.connect=z\nlisteners=IN://:1,OUT://0.0.0.0:2\nadvertised.listeners=OUT://"
+             "kafka.example:99\nlistener.security.protocol.map=IN:PLAINTEXT,OUT:SSL\ninter.broker."
+             "listener.name=IN",
+             ERR_OK, &why);
+
+    ck_assert_int_eq(listeners_from_config(c, &l, &count, &why), ERR_OK);
+    ck_assert_int_eq(count, 2);
+    ck_assert(l[0].is_inter_broker && !l[1].is_inter_broker);
+    ck_assert_int_eq(l[0].security_protocol, PROTOCOL_PLAINTEXT);
+    ck_assert_int_eq(l[1].security_protocol, PROTOCOL_SSL);
+    ck_assert_str_eq(l[0].advertised_host, "");
+    ck_assert_str_eq(l[1].advertised_host, "kafka.example");
+    ck_assert_int_eq(l[1].advertised_port, 99);
+    listeners_free(&l, count);
+    config_free(&c);
+}
+END_TEST
+
+START_TEST(listeners_that_cannot_be_are_refused)
+{
+    static const char *const t[] = {
+        "listeners=X://:1",
+        "listeners=PLAINTEXT://:1,PLAINTEXT://:2",
+        "listeners=PLAINTEXT://:1,SSL://:1",
+        "listeners=SASL_SSL://:1\nsecurity.inter.broker.protocol=SASL_SSL",
+        "advertised.listeners=OTHER://h:1",
+        "advertised.listeners=PLAINTEXT://0.0.0.0:1",
+        "listeners=SSL://:1",
+        "listeners=",
+    };
+    struct errtext why = {""};
+    struct listener *l;
+    int count;
+    char text[300];
+
+    (void)snprintf(text, sizeof text, "zookeeper.connect=z\n%s", t[_i]);
+    struct config *c = made(text, ERR_OK, &why);
+    ck_assert_int_eq(listeners_from_config(c, &l, &count, &why), ERR_INVALID);
+    ck_assert_str_ne(why.text, "");
+    ck_assert_ptr_null(l);
+    config_free(&c);
+}
+END_TEST
+
+START_TEST(our_own_address_is_the_one_towards_zookeeper)
+{
+    char own[46];
+
+    listener_own_address("127.0.0.1:2181,other:2181/chroot", own, sizeof own);
+    ck_assert_str_eq(own, "127.0.0.1");
+    listener_own_address("no-such-host.invalid:2181", own, sizeof own);
+    ck_assert_str_ne(own, "");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("config");
@@ -334,6 +435,10 @@ int main(void)
     tcase_add_test(c, dynamic_options_come_over_static_ones_and_say_where_they_are_from);
     tcase_add_test(c, overrides_come_over_the_brokers_values);
     tcase_add_test(c, bad_topic_configs_are_refused_or_left_out);
+    tcase_add_loop_test(c, an_endpoint_is_name_host_and_port, 0, ARRAY_LEN(endpoints));
+    tcase_add_test(c, listeners_have_protocols_advertised_hosts_and_one_for_brokers);
+    tcase_add_loop_test(c, listeners_that_cannot_be_are_refused, 0, 8);
+    tcase_add_test(c, our_own_address_is_the_one_towards_zookeeper);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
