@@ -313,20 +313,24 @@ static void pick_forgotten(struct pick *p, const struct fetch_set *s)
     }
 }
 
-static struct pick pick_new(struct arena *a, const struct fetch_set *s)
+static struct pick pick_new(struct arena *a, int32_t most)
 {
-    return (struct pick){.v = arena_alloc(a, (s->entry_count + 1) * sizeof(struct fetch_entry *))};
+    return (struct pick){.v = arena_alloc(a, ((size_t)most + 1) * sizeof(struct fetch_entry *))};
 }
 
 int16_t fetch_set_request(struct fetch_set *s, struct arena *a, int32_t partition_max_bytes,
                           struct kp_FetchRequest *req, uint32_t *seq_out)
 {
     bool has_ids = s->without_id == 0;
-    struct pick named = pick_new(a, s);
-    struct pick forgotten = pick_new(a, s);
+    struct pick named, forgotten;
 
     if (has_ids != s->session_has_ids)
         s->session_epoch = 0; /* names and ids cannot be mixed in one session */
+    /* an incremental request costs what it names, not what the session holds */
+    named = pick_new(a, s->counts[FETCH_WANTED] +
+                            (s->session_epoch == 0 ? s->counts[FETCH_LISTED] : 0));
+    forgotten =
+        pick_new(a, s->counts[FETCH_DELAYED] + s->counts[FETCH_PAUSED] + s->counts[FETCH_GONE]);
     s->session_has_ids = has_ids;
     s->seq++;
     pick_forgotten(&forgotten, s);

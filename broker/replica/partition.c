@@ -209,6 +209,26 @@ static void blocking_job_end(struct blocking_job *b)
     replicas_job_ended(r);
 }
 
+/* Below HW only after an unclean election: what was committed once is gone then. */
+static void log_truncation(const struct blocking_job *b, int64_t from)
+{
+    const struct partition *p = b->partition;
+    const struct slog_kv kvs[] = {KV_STR("topic", partition_topic(p)),
+                                  KV_I("partition", p->index),
+                                  KV_I("from", from),
+                                  KV_I("to", b->offset),
+                                  KV_I("hw", p->core.hw_offset),
+                                  KV_I("leader", p->core.leader_id),
+                                  KV_I("leader_epoch", p->core.leader_epoch),
+                                  {0}};
+    const char *what = b->kind == REPL_FX_TRUNCATE ? "truncated" : "restarted the log";
+
+    if (b->offset < p->core.hw_offset)
+        slog_write(SLOG_WARN, "replica", "truncated below the high watermark", kvs);
+    else if (SLOG_INFO >= slog_min_level)
+        slog_write(SLOG_INFO, "replica", what, kvs);
+}
+
 /* On the pool. p->log is this thread's alone while is_busy. */
 static void truncate_run(struct pool_job *j)
 {
@@ -228,10 +248,7 @@ static void truncate_run(struct pool_job *j)
              KV_S("why", why.text));
         partition_fail_locked(p, &w);
     } else {
-        SLOG(INFO, "replica", b->kind == REPL_FX_TRUNCATE ? "truncated" : "restarted the log",
-             KV_STR("topic", partition_topic(p)), KV_I("partition", p->index), KV_I("from", from),
-             KV_I("to", b->offset), KV_I("hw", p->core.hw_offset),
-             KV_I("leader", p->core.leader_id), KV_I("leader_epoch", p->core.leader_epoch));
+        log_truncation(b, from);
         partition_step_locked(
             p,
             &(struct repl_event){.kind = REPL_EV_TRUNCATED,
