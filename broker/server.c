@@ -282,6 +282,9 @@ void server_start(struct server *s)
     s->conn_server = (struct conn_server){
         .frame_max = (size_t)b->config->socket_request_max_bytes,
         .idle_ms = b->config->connections_max_idle_ms,
+        .near_send_buffer_bytes = config_is_given(b->config, CONFIG_socket_send_buffer_bytes)
+                                      ? 0 /* the listening socket has it already */
+                                      : b->config->socket_send_buffer_bytes,
         .memory_max_bytes = b->config->queued_max_request_bytes,
         .stats = &s->stats,
         .pool = b->io_pool,

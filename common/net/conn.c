@@ -981,6 +981,11 @@ struct conn *conn_open(const struct conn_server *s, struct loop *l, int fd, stru
         goto failed;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* not for local sockets */
     find_addresses(c);
+    /* On one host a long send queue gains nothing and costs the caches: 1 MiB fetches through the
+     * loopback take 1.5 times the CPU with the buffer that the kernel would grow to. */
+    if (s->near_send_buffer_bytes > 0 && strcmp(c->peer_host, c->local_host) == 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &s->near_send_buffer_bytes,
+                         sizeof s->near_send_buffer_bytes);
     c->read_event = event_new(loop_base(l), fd, EV_READ | EV_PERSIST, on_readable, c);
     c->write_event = event_new(loop_base(l), fd, EV_WRITE, on_writable, c);
     if (c->read_event == NULL || c->write_event == NULL || event_add(c->read_event, NULL) != 0)

@@ -62,8 +62,9 @@ struct conn_stats {
 
 /* Shared by the connections of a server; outlives them. */
 struct conn_server {
-    size_t frame_max;         /* socket.request.max.bytes */
-    int64_t idle_ms;          /* connections.max.idle.ms; <= 0: never */
+    size_t frame_max;               /* socket.request.max.bytes */
+    int64_t idle_ms;                /* connections.max.idle.ms; <= 0: never */
+    int32_t near_send_buffer_bytes; /* SO_SNDBUF of peers on this host; 0: the kernel's tuning */
     int64_t memory_max_bytes; /* received bytes in memory, over all connections: above it reading
                                  pauses, and connections that need more than twice as much end */
     struct conn_stats *stats; /* may be NULL */
