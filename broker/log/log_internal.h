@@ -125,7 +125,7 @@ void log_segments_insert(struct log *l,
                          struct log_segment *s); /* at the end; takes the reference */
 void log_check(const struct log *l);             /* asserts the invariants */
 
-/* ---- life: log.c, log_recover.c */
+/* ---- life: log_open.c, log_folder.c, log_recover.c */
 struct log_open_args {
     struct log_dir *dir;
     struct str topic;
@@ -137,6 +137,10 @@ struct log_open_args {
     bool create; /* the folder may be missing */
 };
 NODISCARD enum err log_open(const struct log_open_args *a, struct log **out, struct errtext *why);
+/* Tidies the folder and puts the segments that are there into the table. */
+NODISCARD enum err log_find_segments(struct log *l, bool *has_snapshots_out);
+/* Finds the end offset; cuts what is not whole. After an unclean stop also epochs and producers. */
+NODISCARD enum err log_recover(struct log *l, bool was_clean, int64_t recovery_point);
 /* Writes what is buffered (index entries, epochs, a snapshot), flushes, frees. Not when offline. */
 NODISCARD enum err log_close(struct log **l);
 NODISCARD enum err log_prepare_close(struct log *l);  /* the same but for the freeing */

@@ -717,6 +717,49 @@ START_TEST(lost_indexes_are_made_again)
 }
 END_TEST
 
+START_TEST(a_lost_index_costs_neither_aborts_nor_data_behind_damage)
+{
+    struct log_append_result res;
+    struct log_aborted *a;
+    struct log_range r;
+    int32_t n;
+
+    fix_config.segment_bytes = 2000;
+    fix_open(true);
+    ck_assert_int_eq(produce(7, 0, 0, 2, true, &res), KE_NONE); /* in the first segment */
+    while (fix_log->segment_count < 2)
+        fix_append(1);
+    int64_t second = fix_log->segments[1]->base_offset;
+    ck_assert_int_eq(end_transaction(7, 0, false, 1), KE_NONE); /* aborted in the second */
+    for (int i = 0; i < 20; i++)
+        fix_append(1);
+    ck_assert_int_gt(fix_log->segment_count, 2);
+    int64_t end = log_end_offset(fix_log);
+    ck_assert_int_eq(log_prepare_close(fix_log), ERR_OK);
+    log_free(&fix_log);
+    char name[64];
+    snprintf(name, sizeof name, "%020" PRId64 ".index", second);
+    ck_assert_int_eq(unlink(fix_file(name)), 0);
+    snprintf(name, sizeof name, "%020" PRId64 ".log", second);
+    int64_t size = fix_file_size(name);
+    flip_byte(name, size - 300);
+    fix_open(true);
+    ck_assert_int_eq(fix_file_size(name), size);
+    ck_assert_int_eq(log_end_offset(fix_log), end);
+    ck_assert_int_eq(log_read(fix_log, 0, end, INT64_MAX, 0, &r), ERR_OK);
+    ck_assert_int_eq(log_aborted_find(fix_log, 0, &r, &a, &n), ERR_OK);
+    log_range_release(&r);
+    mem_free(a);
+    ck_assert_int_eq(log_read(fix_log, second, end, INT64_MAX, 0, &r), ERR_OK);
+    ck_assert_int_eq(r.length, size);
+    ck_assert_int_eq(log_aborted_find(fix_log, second, &r, &a, &n), ERR_OK);
+    ck_assert_int_eq(n, 1);
+    ck_assert_int_eq(a[0].first_offset, 0);
+    log_range_release(&r);
+    mem_free(a);
+}
+END_TEST
+
 START_TEST(a_lying_index_does_not_lead_astray)
 {
     uint8_t junk[64];
@@ -1027,6 +1070,7 @@ int main(void)
     tcase_add_loop_test(t, a_recovery_point_that_cannot_be_right_is_not_believed, 0, 5);
     tcase_add_loop_test(t, messages_of_old_formats_are_not_cut, 0, 4);
     tcase_add_loop_test(t, lost_indexes_are_made_again, 0, 2);
+    tcase_add_test(t, a_lost_index_costs_neither_aborts_nor_data_behind_damage);
     tcase_add_loop_test(t, a_lying_index_does_not_lead_astray, 0, 3);
     tcase_add_test(t, leftovers_are_removed_and_swaps_put_in_place);
     tcase_add_test(t, a_log_that_ends_below_its_start_begins_again_there);
