@@ -393,7 +393,8 @@ static int change_cmp(const void *a, const void *b)
 /* Sorts by index; of two with one index the later one stays. */
 static size_t changes_sort(struct change *c, size_t count)
 {
-    qsort(c, count, sizeof *c, change_cmp);
+    if (count > 1)
+        qsort(c, count, sizeof *c, change_cmp);
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
         if (n > 0 && c[n - 1].index == c[i].index)

@@ -10,6 +10,7 @@
 #include "common/base/pool.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
+#include "common/protocol/schema.h"
 #include "common/zk/zkadmin.h"
 #include "controller/controller.h"
 
@@ -155,7 +156,7 @@ void partition_read(struct partition *p, const struct partition_read *in,
                                           .leader_id = 1,
                                           .preferred_replica = -1};
     p->recorded += in->update_follower;
-    if (in->fetch_offset > p->end)
+    if (in->fetch_offset < 0 || in->fetch_offset > p->end)
         out->error = KE_OFFSET_OUT_OF_RANGE;
     else if (in->fetch_offset < p->hw) {
         out->bytes_available = (p->hw - in->fetch_offset) * 100;
@@ -421,9 +422,13 @@ struct fake_request {
     struct outcome *o;
 };
 
+static struct request *open_request; /* the last one sent, until it ends; owner: the loop */
+
 static void finish(struct request *r, enum end end)
 {
     struct outcome *o = CONTAINER_OF(r, struct fake_request, r)->o;
+    if (open_request == r)
+        open_request = NULL;
     arena_fini(&r->arena);
     free(CONTAINER_OF(r, struct fake_request, r));
     o->end = end;
@@ -506,6 +511,7 @@ void request_post(struct request *r, void (*run)(struct request *r))
 static void handle(void *arg)
 {
     struct request *r = arg;
+    open_request = r;
     for (size_t i = 0; i < api_row_count; i++)
         if (api_rows[i].key == r->api_key) {
             ck_assert_int_le(r->api_version, api_rows[i].max_version);
@@ -562,6 +568,12 @@ static void cancel(void *arg)
     r->conn = NULL;
     if (r->on_cancel != NULL)
         r->on_cancel(r);
+}
+
+static void cancel_if_there(void *arg)
+{
+    if (open_request == arg)
+        cancel(arg);
 }
 
 static void hw_of_0(void *arg)
@@ -1463,6 +1475,84 @@ START_TEST(without_permission_nothing_is_told)
 }
 END_TEST
 
+/* ---- any valid request */
+
+static uint64_t seed = 1;
+
+static uint64_t roll(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed;
+}
+
+static void familiar(const struct kp_schema *s, uint8_t *msg);
+
+static void familiar_value(const struct kp_field *f, uint8_t *at)
+{
+    if (f->type == KP_STRUCT)
+        familiar(f->sub, at);
+    else if (f->type == KP_STRING && ((struct str *)(void *)at)->len >= 0 && roll() % 2 == 0)
+        *(struct str *)(void *)at = STR_LIT("t");
+    else if (f->type == KP_INT32 && roll() % 2 == 0)
+        *(int32_t *)(void *)at = (int32_t)(roll() % 3);
+}
+
+/* Names and numbers that mean something here, in place of half of the random ones. */
+static void familiar(const struct kp_schema *s, uint8_t *msg)
+{
+    for (int i = 0; i < s->field_count; i++) {
+        const struct kp_field *f = &s->fields[i];
+        uint8_t *at = msg + f->offset, *sub;
+        if (f->shape == KP_SINGLE) {
+            familiar_value(f, at);
+            continue;
+        }
+        memcpy(&sub, at, sizeof sub);
+        if (f->shape == KP_POINTER && sub != NULL)
+            familiar(f->sub, sub);
+        if (f->shape != KP_ARRAY)
+            continue;
+        size_t size = f->type == KP_STRUCT ? f->sub->size : kp_type_size((enum kp_type)f->type);
+        int32_t count;
+        memcpy(&count, msg + f->count_offset, sizeof count);
+        for (int32_t j = 0; j < count; j++)
+            familiar_value(f, sub + (size_t)j * size);
+    }
+}
+
+static void any_request(const struct api_row *row, int16_t version)
+{
+    const struct kp_api *api = kp_api_find(row->key);
+    struct arena arena = {0};
+    struct outcome o;
+    uint64_t rng = roll();
+    void *body = arena_alloc(&arena, kp_size(api->request));
+    kp_random(api->request, version, &rng, &arena, body);
+    familiar(api->request, body);
+    struct request *r = send_on(1, row->key, version, body, batch, &o);
+    for (int i = 0; i < 20 && o.end == NOT_YET; i++)
+        settle();         /* what is done by io threads or by mail */
+    if (o.end == NOT_YET) /* it waits: the client goes away */
+        loop_call(broker.loops[0], cancel_if_there, r);
+    for (int i = 0; i < 5000 && o.end == NOT_YET; i++)
+        poll(NULL, 0, 1);
+    ck_assert_msg(o.end != NOT_YET, "key %d version %d did not end", row->key, version);
+    outcome_fini(&o);
+    arena_fini(&arena);
+}
+
+START_TEST(any_valid_request_is_ended_and_its_answer_can_be_encoded)
+{
+    seed = (uint64_t)_i * 7919 + 1;
+    for (size_t i = 0; i < api_row_count; i++)
+        for (int16_t v = api_rows[i].min_version; v <= api_rows[i].max_version; v++)
+            for (int n = 0; n < 4 && api_rows[i].handle != api_to_controller; n++)
+                any_request(&api_rows[i], v);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -1500,6 +1590,11 @@ int main(void)
     tcase_add_checked_fixture(t, start, stop);
     for (size_t i = 0; i < ARRAY_LEN(tests); i++)
         tcase_add_test(t, tests[i]);
+    suite_add_tcase(s, t);
+    t = tcase_create("random");
+    tcase_set_timeout(t, 120);
+    tcase_add_checked_fixture(t, start, stop);
+    tcase_add_loop_test(t, any_valid_request_is_ended_and_its_answer_can_be_encoded, 0, 20);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
