@@ -134,6 +134,7 @@ struct core_topic *core_topic_add(struct controller_core *core, struct str name)
 
     ASSERT(core_topic_find(core, name) == NULL);
     t->name = str_dup(name);
+    TAILQ_INIT(&t->waiters);
     HASH_ADD_KEYPTR(by_name, core->topics, t->name, (size_t)name.len, t);
     return t;
 }
@@ -198,6 +199,7 @@ void core_topic_drop(struct controller_core *core, struct core_topic *t)
     t->is_id_indexed = false;
     t->is_gone = true;
     t->change_count++; /* holds it while its parts end */
+    core_topic_waiters_done(core, t, KE_UNKNOWN_TOPIC_OR_PARTITION);
     for (int32_t i = 0; i < t->partition_count; i++) {
         struct core_partition *p = t->partitions[i];
         struct core_waiter *w;
@@ -343,6 +345,12 @@ static void change_clear(struct core_partition *p)
 
 static void waiters_clear(struct core_topic *t)
 {
+    struct core_waiter *of_topic;
+
+    while ((of_topic = TAILQ_FIRST(&t->waiters)) != NULL) {
+        TAILQ_REMOVE(&t->waiters, of_topic, link);
+        core_waiter_free(of_topic);
+    }
     for (int32_t i = 0; i < t->partition_count; i++) {
         struct core_partition *p = t->partitions[i];
         struct core_waiter *w;

@@ -129,10 +129,11 @@ struct core_topic {
     struct core_write *write;
     struct core_partition **partitions; /* rising index */
     int32_t partition_count;
-    int32_t change_count;   /* partitions with a change */
-    int32_t metadata_count; /* partitions in core->metadata_dead */
-    int32_t undeleted;      /* replicas whose deletion is not DONE */
-    uint64_t seen;          /* generation of the list of topics that named it */
+    int32_t change_count;            /* partitions with a change */
+    int32_t metadata_count;          /* partitions in core->metadata_dead */
+    struct core_waiter_list waiters; /* for its znode to be written */
+    int32_t undeleted;               /* replicas whose deletion is not DONE */
+    uint64_t seen;                   /* generation of the list of topics that named it */
     UT_hash_handle by_name, by_id;
 };
 
@@ -149,7 +150,7 @@ struct core_write {
 };
 
 /* Something that waits for a partition to settle. */
-enum core_waiter_kind { WAIT_ALTER, WAIT_JOIN };
+enum core_waiter_kind { WAIT_ALTER, WAIT_JOIN, WAIT_TOPIC };
 struct core_waiter {
     enum core_waiter_kind kind;
     struct core_request *request;
@@ -307,6 +308,9 @@ struct core_partition *core_request_resolve(const struct controller_core *core,
                                             struct core_topic **topic_out);
 void core_request_wait(struct core_request *r, int32_t item, enum core_waiter_kind kind,
                        struct core_partition *p);
+/* Until the topic's znode is as the model has it. */
+void core_request_wait_topic(struct core_request *r, int32_t item, struct core_topic *t);
+void core_topic_waiters_done(struct controller_core *core, struct core_topic *t, int16_t error);
 void core_waiter_free(struct core_waiter *w); /* must not be in a list */
 void core_request_item_done(struct controller_core *core, struct core_request *r);
 void core_request_answer(struct controller_core *core, struct core_request *r, int16_t error);

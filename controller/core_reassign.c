@@ -171,7 +171,7 @@ static void plan(struct controller_core *core, struct core_partition *p,
 }
 
 static int16_t reassign_item(struct controller_core *core, const struct core_reassign_item *it,
-                             const char **message)
+                             const char **message, struct core_topic **written_out)
 {
     struct core_topic *t;
     struct core_partition *p = core_request_resolve(core, &it->at, &t);
@@ -179,6 +179,7 @@ static int16_t reassign_item(struct controller_core *core, const struct core_rea
     int16_t error = KE_NONE;
 
     *message = NULL;
+    *written_out = NULL;
     if (p == NULL || t->is_deleting || !t->is_id_written) {
         *message = "there is no such partition, or its topic is being deleted";
         return KE_UNKNOWN_TOPIC_OR_PARTITION;
@@ -193,8 +194,10 @@ static int16_t reassign_item(struct controller_core *core, const struct core_rea
         error = KE_NO_REASSIGNMENT_IN_PROGRESS;
     }
     if (error == KE_NONE &&
-        (core_is_reassigning(p) || !core_ids_eq(&target, p->assignment.v, p->assignment.count)))
+        (core_is_reassigning(p) || !core_ids_eq(&target, p->assignment.v, p->assignment.count))) {
         plan(core, p, &target);
+        *written_out = t;
+    }
     core_ids_fini(&target);
     return error;
 }
@@ -209,8 +212,14 @@ void core_on_reassign(struct controller_core *core, const struct controller_even
     }
     r = core_request_new(core, ev->u.reassign.handle, CORE_ANSWER_REASSIGN, ev->u.reassign.count);
     for (int32_t i = 0; i < r->count; i++) {
+        struct core_topic *written;
+
         core_request_item_at(&r->items[i], &ev->u.reassign.items[i].at);
-        r->items[i].error = reassign_item(core, &ev->u.reassign.items[i], &r->items[i].message);
+        r->items[i].error =
+            reassign_item(core, &ev->u.reassign.items[i], &r->items[i].message, &written);
+        if (written != NULL)
+            core_request_wait_topic(r, i,
+                                    written); /* "begun" is said when it stands in ZooKeeper */
     }
     core_request_item_done(core, r);
 }

@@ -46,6 +46,32 @@ void core_request_wait(struct core_request *r, int32_t item, enum core_waiter_ki
     r->outstanding++;
 }
 
+void core_request_wait_topic(struct core_request *r, int32_t item, struct core_topic *t)
+{
+    struct core_waiter *w = xcalloc(1, sizeof *w);
+
+    w->kind = WAIT_TOPIC;
+    w->request = r;
+    w->item = item;
+    TAILQ_INSERT_TAIL(&t->waiters, w, link);
+    r->outstanding++;
+}
+
+void core_topic_waiters_done(struct controller_core *core, struct core_topic *t, int16_t error)
+{
+    struct core_waiter *w;
+
+    while ((w = TAILQ_FIRST(&t->waiters)) != NULL) {
+        struct core_request *r = w->request;
+
+        TAILQ_REMOVE(&t->waiters, w, link);
+        if (error != KE_NONE)
+            r->items[w->item].error = error;
+        core_waiter_free(w);
+        core_request_item_done(core, r);
+    }
+}
+
 void core_waiter_free(struct core_waiter *w)
 {
     mem_free(w);

@@ -157,6 +157,8 @@ void core_topic_written(struct controller_core *core, struct core_topic *t, int3
     t->is_id_written = true;
     if (t->rewrite && !t->is_deleting)
         core_write_topic(core, t);
+    if (t->write == NULL)
+        core_topic_waiters_done(core, t, KE_NONE);
     if (core->phase != CORE_ACTIVE)
         return;
     for (int32_t i = 0; i < t->partition_count; i++) {
@@ -177,6 +179,8 @@ void core_topic_write_failed(struct controller_core *core, struct core_topic *t)
 {
     t->rewrite = true;
     core_fx_topic(core, FX_READ_TOPIC, t->name, -1);
+    if (t->is_deleting) /* it will not be written any more */
+        core_topic_waiters_done(core, t, KE_UNKNOWN_TOPIC_OR_PARTITION);
     if (t->is_deleting)
         core_delete_step(core, t);
 }

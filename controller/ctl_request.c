@@ -232,8 +232,16 @@ void ctl_answer(struct controller *c, const struct core_fx *f)
     void *m = NULL;
 
     (void)c;
-    if (q == NULL)
-        return; /* asked for by a znode, not by a request */
+    if (q == NULL) { /* asked for by a znode, not by a request: nobody else would say it */
+        for (int32_t i = 0; i < count; i++) {
+            if (items[i].error != KE_NONE && items[i].error != KE_ELECTION_NOT_NEEDED)
+                SLOG(WARN, "controller", "a request in ZooKeeper was refused",
+                     KV_S("topic", items[i].topic), KV_I("partition", items[i].partition),
+                     KV_KERR(items[i].error),
+                     KV_S("why", items[i].message == NULL ? "" : items[i].message));
+        }
+        return;
+    }
     CHECK_OBJ(q, CTL_REQUEST_MAGIC);
     switch (f->u.answer.kind) {
     case CORE_ANSWER_ALTER:
