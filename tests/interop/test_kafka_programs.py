@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kafka 3.9's own programs against kafuka: its producer, consumer and admin tools, and its reader of log files."""
+import json
 import os
 import pathlib
 import re
@@ -109,3 +110,18 @@ def test_perf_tools_run(cluster):
     r = java("org.apache.kafka.tools.ProducerPerformance", "--topic", "perf", "--num-records", 50000, "--record-size", 100, "--throughput", -1,
              "--producer-props", f"bootstrap.servers={cluster.bootstrap}", "acks=all")
     assert r.returncode == 0 and "50000 records sent" in r.stdout, r.stdout + r.stderr
+
+
+def test_kafkas_reassignment_tool_moves_replicas(cluster, tmp_path):
+    cluster.create_topic("moved", partitions=3, factor=2)
+    kcat("-b", cluster.bootstrap, "-P", "-t", "moved", "-X", "acks=all", stdin="".join(f"{i}\n" for i in range(1000)).encode())
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"version": 1, "partitions": [{"topic": "moved", "partition": p, "replicas": [2, 0, 1]} for p in range(3)]}))
+    tool = ("org.apache.kafka.tools.reassign.ReassignPartitionsCommand", "--bootstrap-server", cluster.bootstrap)
+    r = java(*tool, "--reassignment-json-file", plan, "--execute")
+    assert "Successfully started partition reassignments for moved-0,moved-1,moved-2" in r.stdout, r.stdout + r.stderr
+    wait_until(lambda: java(*tool, "--reassignment-json-file", plan, "--verify").stdout.count("is completed.") == 3, 60, "the moves to end")
+    assert "No partition reassignments found." in java(*tool, "--list").stdout
+    for p in range(3):
+        wait_until(lambda: cluster.leader_and_isr("moved", p)[0] == 2 and len(cluster.leader_and_isr("moved", p)[1]) == 3, 30, f"moved-{p}")
+    assert len(kcat("-b", cluster.bootstrap, "-C", "-t", "moved", "-e", "-q").stdout.split()) == 1000
