@@ -100,7 +100,8 @@ int16_t partition_append(struct partition *p, const struct partition_append *a,
         pthread_barrier_wait(&append_gate);
     if (p->append_error != KE_NONE)
         return p->append_error;
-    p->appended[p->append_count++] = (int64_t)a->len;
+    if (p->append_count < (int)ARRAY_LEN(p->appended))
+        p->appended[p->append_count++] = (int64_t)a->len;
     out->base_offset = p->end;
     out->last_offset = p->end;
     out->log_append_time_ms = -1;
