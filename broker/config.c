@@ -112,6 +112,8 @@ enum err config_set_all(struct config *c, const struct props *p, enum config_sou
         }
         if ((o->flags & OPTION_NOT_YET) != 0 && !is_default(o, q->value))
             SLOG(INFO, "config", "option is not yet in effect", KV_S("option", q->key));
+        if ((o->flags & OPTION_IGNORED) != 0 && !is_default(o, q->value))
+            SLOG(INFO, "config", "option has no meaning here", KV_S("option", q->key));
     }
     return ERR_OK;
 }
