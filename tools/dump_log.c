@@ -98,22 +98,23 @@ static enum err dump_file(const char *path, const struct dump_options *o, struct
     return ERR_INVALID;
 }
 
+/* On stderr, as Kafka does. */
 static void print_mismatches(struct findings *f)
 {
     for (size_t i = 0; i < f->offset_count; i++)
         for (size_t k = 0; k < f->offsets[i].count; k++) {
             if (k == 0)
-                printf("Mismatches in :%s\n", f->offsets[i].path);
-            printf("  Index offset: %" PRId64 ", log offset: %" PRId64 "\n",
-                   f->offsets[i].list[k].index_value, f->offsets[i].list[k].log_value);
+                fprintf(stderr, "Mismatches in :%s\n", f->offsets[i].path);
+            fprintf(stderr, "  Index offset: %" PRId64 ", log offset: %" PRId64 "\n",
+                    f->offsets[i].list[k].index_value, f->offsets[i].list[k].log_value);
             f->found_bad = true;
         }
     for (size_t i = 0; i < f->time_count; i++)
         for (size_t k = 0; k < f->times[i].count; k++) {
             if (k == 0)
-                printf("Found timestamp mismatch in :%s\n", f->times[i].path);
-            printf("  Index timestamp: %" PRId64 ", log timestamp: %" PRId64 "\n",
-                   f->times[i].list[k].index_value, f->times[i].list[k].log_value);
+                fprintf(stderr, "Found timestamp mismatch in :%s\n", f->times[i].path);
+            fprintf(stderr, "  Index timestamp: %" PRId64 ", log timestamp: %" PRId64 "\n",
+                    f->times[i].list[k].index_value, f->times[i].list[k].log_value);
             f->found_bad = true;
         }
 }
@@ -144,6 +145,7 @@ static int dump_files(const struct opts *opts, const struct dump_options *o, cha
             status = opts_fail(opts, "%s: %s", path, why.text);
         }
     }
+    (void)fflush(stdout); /* checked below */
     print_mismatches(&f);
     if (f.found_bad)
         status = 1;

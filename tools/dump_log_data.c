@@ -223,12 +223,13 @@ static void print_findings(struct dump *d)
                slash == NULL ? d->path : slash + 1);
         d->found_bad = true;
     }
+    (void)fflush(stdout); /* an error stays set and is seen at the end */
     /* gaps are what compaction leaves; worth a word, not an error */
     for (size_t i = 0; i < d->gaps.count; i++) {
         if (i == 0)
-            printf("Non-consecutive offsets in %s\n", d->path);
-        printf("  %" PRId64 " is followed by %" PRId64 "\n", d->gaps.list[i].index_value,
-               d->gaps.list[i].log_value);
+            fprintf(stderr, "Non-consecutive offsets in %s\n", d->path);
+        fprintf(stderr, "  %" PRId64 " is followed by %" PRId64 "\n", d->gaps.list[i].index_value,
+                d->gaps.list[i].log_value);
     }
 }
 

@@ -187,9 +187,10 @@ enum err dump_time_index(const char *path, const struct dump_options *o, struct 
         if (in_log != e.timestamp_ms)
             add_mismatch(m, e.timestamp_ms, in_log);
         if (e.timestamp_ms <= last_ms) {
-            printf("Found out of order timestamp in :%s\n  Index timestamp: %" PRId64
-                   ", Previously indexed timestamp: %" PRId64 "\n",
-                   path, e.timestamp_ms, last_ms);
+            fprintf(stderr,
+                    "Found out of order timestamp in :%s\n  Index timestamp: %" PRId64
+                    ", Previously indexed timestamp: %" PRId64 "\n",
+                    path, e.timestamp_ms, last_ms);
             *found_bad = true;
         }
         last_ms = e.timestamp_ms;
