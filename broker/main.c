@@ -60,11 +60,11 @@ static bool add_override(struct arguments *a, const char *text)
     return true;
 }
 
-static int print_help_config(void)
+static int print_help_config(void (*print)(const struct optab *t, struct buf *out))
 {
     struct buf text = {0};
 
-    optab_help(&config_options, &text);
+    print(&config_options, &text);
     bool is_fine = fwrite(text.p, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
     buf_fini(&text);
     return is_fine ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -106,7 +106,9 @@ static int parse_argument(int argc, char **argv, int *i, struct arguments *a)
         return EXIT_SUCCESS;
     }
     if (strcmp(arg, "--help-config") == 0)
-        return print_help_config();
+        return print_help_config(optab_help);
+    if (strcmp(arg, "--help-config-markdown") == 0) /* docs/options.md */
+        return print_help_config(optab_markdown);
     if (strcmp(arg, "--daemon") == 0 || strcmp(arg, "-daemon") == 0)
         a->is_daemon = true;
     else if ((value = value_of("--override", argc, argv, i)) != NULL) {

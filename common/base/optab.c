@@ -349,3 +349,35 @@ void optab_help(const struct optab *t, struct buf *out)
                    (o->flags & OPTION_NOT_YET) != 0 ? "; not yet in effect" : "");
     }
 }
+
+/* Text for a cell: what would end it is escaped. */
+static void add_cell(struct buf *out, const char *text)
+{
+    for (; *text != 0; text++)
+        buf_printf(out, *text == '|' ? "\\%c" : "%c", *text);
+}
+
+void optab_markdown(const struct optab *t, struct buf *out)
+{
+    buf_printf(out,
+               "| option | type | default | allowed | what it does |\n|---|---|---|---|---|\n");
+    for (size_t i = 0; i < t->count; i++) {
+        const struct option *o = &t->rows[i];
+        char allowed[256];
+        if ((o->flags & OPTION_IGNORED) != 0)
+            continue;
+        option_allowed(o, allowed, sizeof allowed);
+        buf_printf(out, "| `%s` | %s | %s | ", o->name, option_type_name(o->type),
+                   o->default_text == NULL   ? "none"
+                   : o->default_text[0] == 0 ? "empty"
+                                             : o->default_text);
+        add_cell(out, allowed);
+        buf_printf(out, " | ");
+        add_cell(out, o->help);
+        buf_printf(out, "%s%s |\n",
+                   (o->flags & OPTION_NOT_YET) != 0 ? ". **Not yet in effect**" : "",
+                   (o->flags & (OPTION_DYNAMIC | OPTION_NOT_YET)) == OPTION_DYNAMIC
+                       ? ". Can be changed while running"
+                       : "");
+    }
+}

@@ -68,6 +68,8 @@ const char *option_type_name(enum option_type t); /* "boolean", "int", ... */
 void option_allowed(const struct option *o, char *out, size_t out_size);
 /* All rows as help text. */
 void optab_help(const struct optab *t, struct buf *out);
+/* The same as a Markdown table, for docs/options.md. */
+void optab_markdown(const struct optab *t, struct buf *out);
 /* "a, b ,c" to items, blanks trimmed, empty ones left out. */
 void optab_list_parse(const char *text, struct optab_list *out);
 void optab_list_fini(struct optab_list *l);

@@ -3,6 +3,7 @@
 #include "broker/config.h"
 #include "broker/listener.h"
 #include "broker/topic_config.h"
+#include "common/base/fsx.h"
 #include "common/base/slog.h"
 
 #include <check.h>
@@ -254,6 +255,20 @@ START_TEST(dynamic_options_come_over_static_ones_and_say_where_they_are_from)
 }
 END_TEST
 
+START_TEST(the_documentation_page_is_the_table)
+{
+    struct buf page = {0}, table = {0};
+
+    ck_assert_msg(fsx_read_file(OPTIONS_PAGE, 1 << 20, &page) == ERR_OK, "%s", OPTIONS_PAGE);
+    optab_markdown(&config_options, &table);
+    ck_assert_msg(
+        strstr(buf_cstr(&page), buf_cstr(&table)) != NULL,
+        "docs/options.md is stale: its table is made by kafuka-broker --help-config-markdown");
+    buf_fini(&page);
+    buf_fini(&table);
+}
+END_TEST
+
 /* ---- topics */
 
 START_TEST(overrides_come_over_the_brokers_values)
@@ -429,6 +444,7 @@ int main(void)
     tcase_add_test(c, every_default_is_allowed_and_every_name_is_there_once);
     tcase_add_loop_test(c, a_bad_value_says_what_is_allowed, 0, ARRAY_LEN(values));
     tcase_add_test(c, an_unknown_option_has_a_nearest_name);
+    tcase_add_test(c, the_documentation_page_is_the_table);
     tcase_add_loop_test(c, retention_and_roll_take_the_finest_unit_that_is_given, 0, 6);
     tcase_add_loop_test(c, options_that_contradict_each_other_stop_the_start, 0, 6);
     tcase_add_test(c, old_names_become_listeners);
