@@ -380,11 +380,13 @@ static void alter_start(struct alter_task *t, struct request *r)
     for (int32_t i = 0; i < t->count; i++)
         check_item(t, r, &t->items[i]);
     t->task.io = alter_io;
+    t->task.needs_coord = true;
     t->task.finish = alter_finish;
-    if (task_start(&t->task, r) == ERR_OK)
+    enum err rc = task_start(&t->task, r);
+    if (rc == ERR_OK)
         return;
     for (int32_t i = 0; i < t->count; i++)
-        fail(&t->items[i], KE_REQUEST_TIMED_OUT, "too many requests wait for the io threads");
+        fail(&t->items[i], KE_REQUEST_TIMED_OUT, task_refusal_text(rc));
     alter_finish(&t->task, false);
 }
 

@@ -54,6 +54,8 @@ void api_start(struct broker *b)
                                           SESSION_EVICTION_MS);
     a->producer_ids = producer_ids_new(b);
     a->new_topics = new_topics_new();
+    lock_init(&a->turns_lock, LOCK_METADATA); /* the pool's is taken inside */
+    TAILQ_INIT(&a->turns);
     b->metadata = metadata_cache_new(b->loops, b->loop_count);
     b->api = a;
 }
@@ -85,6 +87,8 @@ void api_stop(struct broker *b)
         fetch_session_cache_free(&a->sessions);
         producer_ids_free(&a->producer_ids);
         new_topics_free(&a->new_topics);
+        ASSERT(TAILQ_EMPTY(&a->turns));
+        lock_fini(&a->turns_lock);
         mem_free(a);
     }
     metadata_cache_free(&b->metadata);

@@ -13,6 +13,7 @@
 #include "broker/metadata_cache.h"
 #include "broker/request.h"
 #include "common/base/base.h"
+#include "common/base/lock.h"
 #include "common/base/uuid.h"
 
 struct api;
@@ -94,7 +95,9 @@ void api_leaders_add(struct api_leaders *l, int32_t broker_id);
 /* ---- state between requests */
 
 struct produce;
+struct task;
 TAILQ_HEAD(produce_queue, produce);
+TAILQ_HEAD(task_queue, task);
 
 struct api_seat { /* owner: the loop */
     struct loop *loop;
@@ -106,6 +109,9 @@ struct api {
     struct fetch_session_cache *sessions;
     struct producer_ids *producer_ids;
     struct new_topics *new_topics;
+    struct lock turns_lock; /* tasks that need the coordination service; task.c */
+    struct task_queue turns;
+    int32_t turns_taken, turns_waiting;
     int seat_count;
     struct api_seat seats[];
 };

@@ -241,13 +241,19 @@ void api_describe_configs(struct request *r)
     kp_defaults(&kp_DescribeConfigsResponse_schema, &t->response);
     t->response.results = results;
     t->response.results_count = (int32_t)count;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         check(r, &req->resources[i], &results[i]);
+        t->task.needs_coord |=
+            results[i].error_code == KE_NONE && (req->resources[i].resource_type == CONFIG_TOPIC ||
+                                                 req->resources[i].resource_name.len <= 0);
+    }
     t->task.io = describe_io;
     t->task.finish = describe_finish;
-    if (task_start(&t->task, r) == ERR_OK)
+    enum err rc = task_start(&t->task, r);
+    if (rc == ERR_OK)
         return;
     for (size_t i = 0; i < count; i++)
-        fail(&results[i], KE_REQUEST_TIMED_OUT, "too many requests wait for the io threads");
+        if (results[i].error_code == KE_NONE)
+            fail(&results[i], KE_REQUEST_TIMED_OUT, task_refusal_text(rc));
     request_reply(r, &t->response);
 }

@@ -250,6 +250,7 @@ static int32_t missing_count(const struct request *r, const struct metadata *m)
     return i32_min(n, TOPICS_CREATED_MAX);
 }
 
+/* False: nothing to create. Else the request was answered, or will be. */
 static bool create_missing(struct request *r, const struct metadata *m, int32_t count)
 {
     const struct kp_MetadataRequest *req = r->body;
@@ -266,11 +267,16 @@ static bool create_missing(struct request *r, const struct metadata *m, int32_t 
         if (!topic_create_add_default(&mt->create, name))
             return false;
     }
+    if (mt->create.count == 0)
+        return false;
     mt->task.io = create_io;
+    mt->task.needs_coord = true;
     mt->task.is_ready = create_is_ready;
     mt->task.finish = create_finish;
     mt->task.timeout_ms = LEADER_WAIT_MS;
-    return mt->create.count > 0 && task_start(&mt->task, r) == ERR_OK;
+    if (task_start(&mt->task, r) != ERR_OK)
+        answer(r, &mt->create); /* LEADER_NOT_AVAILABLE: the client asks again */
+    return true;
 }
 
 void api_metadata(struct request *r)

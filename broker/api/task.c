@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* task - see task.h. */
 #include "broker/api/task.h"
+#include "broker/config.h"
+#include "common/zk/coord.h"
 
-enum { TASK_MAGIC = 0x7461736b };
+enum { TASK_MAGIC = 0x7461736b, TURNS_WAITING_MAX = 1000 };
 
 static void task_finish(struct task *t, bool is_timed_out)
 {
@@ -69,12 +71,52 @@ static void task_io_done(struct request *r)
     loop_timer_arm(r->loop, &t->timer, left_ms);
 }
 
+/* ---- turns at the coordination service */
+
+static enum err turn_take(struct api *a, struct task *t)
+{
+    int32_t most = i32_max(a->broker->config->num_io_threads / 2, 1);
+    enum err rc = ERR_OK;
+    lock_take(&a->turns_lock);
+    if (a->turns_taken < most) {
+        a->turns_taken++;
+        rc = pool_submit(a->broker->io_pool, &t->job);
+        a->turns_taken -= rc != ERR_OK;
+    } else if (a->turns_waiting < TURNS_WAITING_MAX) {
+        TAILQ_INSERT_TAIL(&a->turns, t, link);
+        a->turns_waiting++;
+    } else {
+        rc = ERR_LIMIT;
+    }
+    lock_release(&a->turns_lock);
+    return rc;
+}
+
+/* An io thread: the next one has the turn. */
+static void turn_give(struct api *a)
+{
+    lock_take(&a->turns_lock);
+    struct task *next = TAILQ_FIRST(&a->turns);
+    if (next != NULL) {
+        TAILQ_REMOVE(&a->turns, next, link);
+        a->turns_waiting--;
+        pool_submit_always(a->broker->io_pool, &next->job); /* bounded by the turns */
+    } else {
+        a->turns_taken--;
+    }
+    lock_release(&a->turns_lock);
+}
+
 static void task_io(struct pool_job *j)
 {
     struct task *t = CONTAINER_OF(j, struct task, job);
     CHECK_OBJ(t, TASK_MAGIC);
+    struct api *a = t->request->broker->api;
+    bool had_turn = t->needs_coord;
     t->io(t);
-    request_post(t->request, task_io_done);
+    request_post(t->request, task_io_done); /* t is the loop's now */
+    if (had_turn)
+        turn_give(a);
 }
 
 static void task_cancel(struct request *r)
@@ -88,6 +130,9 @@ static void task_cancel(struct request *r)
 
 enum err task_start(struct task *t, struct request *r)
 {
+    ASSERT(!t->needs_coord || t->retry_ms == 0);
+    if (t->needs_coord && coord_state_now(r->broker->coord) != COORD_CONNECTED)
+        return ERR_UNREACHABLE;
     t->magic = TASK_MAGIC;
     t->request = r;
     t->metadata = metadata_ref(metadata_current(r));
@@ -100,10 +145,18 @@ enum err task_start(struct task *t, struct request *r)
         return ERR_OK;
     }
     t->job.run = task_io;
-    enum err rc = pool_submit(r->broker->io_pool, &t->job);
+    enum err rc =
+        t->needs_coord ? turn_take(r->broker->api, t) : pool_submit(r->broker->io_pool, &t->job);
     if (rc != ERR_OK) {
         r->on_cancel = NULL;
         metadata_unref(&t->metadata);
     }
     return rc;
+}
+
+const char *task_refusal_text(enum err e)
+{
+    return e == ERR_UNREACHABLE
+               ? "ZooKeeper cannot be reached at the moment; what needs it has to be tried again"
+               : "too many requests wait for the io threads; try again";
 }

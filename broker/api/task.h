@@ -22,9 +22,12 @@ struct task {
     struct pool_job job;
     struct metadata_wait wait;
     struct loop_timer timer;
-    int64_t deadline_ms; /* loop_now_ms */
+    int64_t deadline_ms;    /* loop_now_ms */
+    TAILQ_ENTRY(task) link; /* api's tasks that wait for their turn at the coordination service */
     /* All given by the handler before task_start. io NULL: nothing that blocks. */
     void (*io)(struct task *t);
+    bool needs_coord; /* io asks the coordination service: such tasks have at most half of the io
+                         threads, so that its absence does not stop what the others do */
     /* m: a snapshot that every loop has. NULL: ready at once. */
     bool (*is_ready)(struct task *t, const struct metadata *m);
     int64_t timeout_ms; /* for is_ready, from task_start */
@@ -36,7 +39,10 @@ struct task {
 };
 
 /* Loop thread; takes the request over. finish may run before this returns. LIMIT: the io queue is
- * full; nothing was done and the request is still the handler's. */
+ * full; UNREACHABLE: the coordination service is needed and away. Then nothing was done and the
+ * request is still the handler's. */
 NODISCARD enum err task_start(struct task *t, struct request *r);
+/* What to tell the client of a task that did not start. */
+const char *task_refusal_text(enum err e);
 
 #endif

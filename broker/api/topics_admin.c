@@ -20,7 +20,6 @@ static const char not_controller_text[] =
     "this broker is not the controller; the metadata tell which one is";
 static const char no_time_text[] =
     "the request was taken, but its effect was not seen in time; it goes on in the background";
-static const char busy_text[] = "too many requests wait for the io threads; try again";
 
 static bool is_controller(const struct request *r)
 {
@@ -250,13 +249,15 @@ void api_create_topics(struct request *r)
     }
     t->create.validate_only = req->validate_only;
     t->task.io = create_io;
+    t->task.needs_coord = true;
     t->task.is_ready = create_is_ready;
     t->task.finish = create_finish;
     t->task.timeout_ms = req->timeout_ms;
-    if (task_start(&t->task, r) == ERR_OK)
+    enum err rc = task_start(&t->task, r);
+    if (rc == ERR_OK)
         return;
     for (int32_t i = 0; i < t->create.count; i++)
-        topic_create_fail(&t->create.items[i], KE_REQUEST_TIMED_OUT, busy_text);
+        topic_create_fail(&t->create.items[i], KE_REQUEST_TIMED_OUT, task_refusal_text(rc));
     create_answer(r, &t->create, false);
 }
 
@@ -421,13 +422,15 @@ void api_delete_topics(struct request *r)
         return;
     }
     t->task.io = delete_io;
+    t->task.needs_coord = true;
     t->task.is_ready = delete_is_ready;
     t->task.finish = delete_finish;
     t->task.timeout_ms = req->timeout_ms;
-    if (task_start(&t->task, r) == ERR_OK)
+    enum err rc = task_start(&t->task, r);
+    if (rc == ERR_OK)
         return;
     for (int32_t i = 0; i < t->count; i++)
-        delete_fail(&t->items[i], KE_REQUEST_TIMED_OUT, busy_text);
+        delete_fail(&t->items[i], KE_REQUEST_TIMED_OUT, task_refusal_text(rc));
     delete_answer(r, t, false);
 }
 
@@ -652,12 +655,14 @@ void api_create_partitions(struct request *r)
         return;
     }
     t->task.io = grow_io;
+    t->task.needs_coord = true;
     t->task.is_ready = grow_is_ready;
     t->task.finish = grow_finish;
     t->task.timeout_ms = req->timeout_ms;
-    if (task_start(&t->task, r) == ERR_OK)
+    enum err rc = task_start(&t->task, r);
+    if (rc == ERR_OK)
         return;
     for (int32_t i = 0; i < t->count; i++)
-        grow_fail(&t->items[i], KE_REQUEST_TIMED_OUT, busy_text);
+        grow_fail(&t->items[i], KE_REQUEST_TIMED_OUT, task_refusal_text(rc));
     grow_answer(r, t, false);
 }

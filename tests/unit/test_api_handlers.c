@@ -316,6 +316,13 @@ static void publish(const char *topic, int32_t partitions, int32_t leader)
     free(s);
 }
 
+static bool coord_is_away;
+
+enum coord_state coord_state_now(const struct coord *c UNUSED)
+{
+    return coord_is_away ? COORD_DISCONNECTED : COORD_CONNECTED;
+}
+
 int16_t zkadmin_create_topic(struct coord *c UNUSED, const struct zkadmin_new_topic *t,
                              struct errtext *why)
 {
@@ -1127,6 +1134,27 @@ START_TEST(a_missing_topic_is_created_and_has_its_leader_in_the_same_answer)
 }
 END_TEST
 
+START_TEST(without_the_coordination_service_nothing_waits_for_it)
+{
+    struct outcome o;
+    struct kp_MetadataRequest_MetadataRequestTopic names[] = {{.name = STR_LIT("fresh")}};
+    struct kp_MetadataRequest req = {
+        .topics = names, .topics_count = 1, .allow_auto_topic_creation = true};
+    coord_is_away = true;
+    call(3, 9, &req, &o);
+    ck_assert_int_eq(o.u.metadata.topics[0].error_code, KE_LEADER_NOT_AVAILABLE);
+    outcome_fini(&o);
+    struct kp_DescribeConfigsRequest_DescribeConfigsResource what = {
+        .resource_type = 2, .resource_name = STR_LIT("t"), .configuration_keys_count = -1};
+    struct kp_DescribeConfigsRequest ask = {.resources = &what, .resources_count = 1};
+    call(32, 1, &ask, &o);
+    ck_assert_int_eq(o.u.describe.results[0].error_code, KE_REQUEST_TIMED_OUT);
+    ck_assert_int_gt(o.u.describe.results[0].error_message.len, 10);
+    outcome_fini(&o);
+    coord_is_away = false;
+}
+END_TEST
+
 START_TEST(topics_are_asked_for_by_id_in_version_12)
 {
     struct outcome o;
@@ -1574,6 +1602,7 @@ int main(void)
         a_waiting_fetch_is_dropped_with_its_connection,
         version_0_means_all_by_an_empty_list_and_version_1_none,
         a_missing_topic_is_created_and_has_its_leader_in_the_same_answer,
+        without_the_coordination_service_nothing_waits_for_it,
         topics_are_asked_for_by_id_in_version_12,
         created_topics_are_answered_with_leaders_and_refusals_with_words,
         creation_answers_timed_out_validates_only_and_sends_to_the_controller,
