@@ -513,6 +513,33 @@ START_TEST(an_unusable_topic_does_not_keep_others_from_coming_to_life)
 }
 END_TEST
 
+static const char *const bad_names[] = {"", ".", "..", "a b", "x/", "t\xc3\xa9"};
+
+START_TEST(a_topic_with_an_illegal_name_is_not_looked_at)
+{
+    struct controller_event ev = {.kind = CEV_TOPICS};
+    struct controller_effects fx = {0};
+    char longest[252];
+    struct str list[2] = {str_of(bad_names[_i]), STR_NULL};
+
+    memset(longest, 'x', sizeof longest);
+    longest[250] = '\0'; /* one too many */
+    list[1] = str_of(longest);
+    reset();
+    simple(CEV_LOADED);
+    ev.u.names.v = list;
+    ev.u.names.count = 2;
+    controller_step(b.core, &ev, &fx);
+    ck_assert_int_eq(fx.count, 2);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(fx.v[i].kind, FX_TRACE);
+        ck_assert_int_eq(fx.v[i].u.trace.kind, TRACE_TOPIC_INVALID);
+    }
+    controller_effects_fini(&fx);
+    done();
+}
+END_TEST
+
 START_TEST(states_that_an_earlier_controller_made_are_taken_over)
 {
     reset();
@@ -666,7 +693,8 @@ START_TEST(alter_partition_follows_the_table)
     } else { /* the epoch does not move */
         expect(1, 5, alters[_i].isr_after);
         ck_assert_int_eq(b.sends[CORE_LEADER_AND_ISR], 0);
-        ck_assert_int_eq(b.sends[CORE_UPDATE_METADATA] > 0, strcmp(alters[_i].isr_after, "12") != 0);
+        ck_assert_int_eq(b.sends[CORE_UPDATE_METADATA] > 0,
+                         strcmp(alters[_i].isr_after, "12") != 0);
     }
     done();
 }
@@ -1034,6 +1062,8 @@ int main(void)
     tcase_add_test(t, a_partition_without_live_replicas_waits_for_one);
     tcase_add_test(t, a_topic_of_an_old_tool_gets_an_id_before_it_comes_to_life);
     tcase_add_test(t, an_unusable_topic_does_not_keep_others_from_coming_to_life);
+    tcase_add_loop_test(t, a_topic_with_an_illegal_name_is_not_looked_at, 0,
+                        (int)ARRAY_LEN(bad_names));
     tcase_add_test(t, states_that_an_earlier_controller_made_are_taken_over);
     tcase_add_test(t, many_partitions_share_a_write);
     tcase_add_test(t, a_write_that_meets_another_is_decided_anew);
