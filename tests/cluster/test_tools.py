@@ -122,11 +122,11 @@ def test_lines_go_through_with_each_codec(cli, codec):
 
 
 def test_a_record_that_is_too_large_is_named(cli):
-    cli("topics", "--create", "--topic", "small", "--partitions", 1, "--replication-factor", 1, "--config", "max.message.bytes=2000")
-    r = cli("console-producer", "--topic", "small", "--sync", stdin="fine\n" + "x" * 5000 + "\nfine too\n", check=False)
+    cli("topics", "--create", "--topic", "small-for-tools", "--partitions", 1, "--replication-factor", 1, "--config", "max.message.bytes=2000")
+    r = cli("console-producer", "--topic", "small-for-tools", "--sync", stdin="fine\n" + "x" * 5000 + "\nfine too\n", check=False)
     assert r.returncode == 1
     assert re.fullmatch(r"kafuka-console-producer: record 2 \('x{60}\.\.\.'\) was not delivered: .*[Ss]ize.*\n", r.stderr), r.stderr
-    assert cli("console-consumer", "--topic", "small", "--from-beginning", "--max-messages", 2).stdout == "fine\nfine too\n"
+    assert cli("console-consumer", "--topic", "small-for-tools", "--from-beginning", "--max-messages", 2).stdout == "fine\nfine too\n"
 
 
 def test_consumer_sees_new_partitions_and_ends_on_sigterm(cli):
