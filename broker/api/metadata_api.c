@@ -269,6 +269,7 @@ static bool create_missing(struct request *r, const struct metadata *m, int32_t 
     }
     if (mt->create.count == 0)
         return false;
+    mt->create.wait_for_existing = true;
     mt->task.io = create_io;
     mt->task.needs_coord = true;
     mt->task.is_ready = create_is_ready;

@@ -151,9 +151,13 @@ void topic_create_run(struct topic_create *c, const struct metadata *m)
 bool topic_create_item_has_leaders(struct topic_create_item *item, const struct metadata *m)
 {
     const struct metadata_topic *t = metadata_topic(m, item->name);
-    if (t == NULL || t->partition_count < item->partition_count)
+    if (t == NULL)
         return false;
-    for (; item->ready_through < item->partition_count; item->ready_through++) {
+    /* how many partitions another's topic has, only the metadata say */
+    int32_t count = item->error == KE_NONE ? item->partition_count : t->partition_count;
+    if (t->partition_count < count)
+        return false;
+    for (; item->ready_through < count; item->ready_through++) {
         const struct metadata_partition *p = &t->partitions[item->ready_through];
         if (!p->exists || p->leader < 0)
             return false;
@@ -165,8 +169,12 @@ bool topic_create_has_leaders(struct topic_create *c, const struct metadata *m)
 {
     if (c->validate_only)
         return true;
-    for (int32_t i = 0; i < c->count; i++)
-        if (c->items[i].error == KE_NONE && !topic_create_item_has_leaders(&c->items[i], m))
+    for (int32_t i = 0; i < c->count; i++) {
+        struct topic_create_item *item = &c->items[i];
+        bool is_awaited = item->error == KE_NONE ||
+                          (c->wait_for_existing && item->error == KE_TOPIC_ALREADY_EXISTS);
+        if (is_awaited && !topic_create_item_has_leaders(item, m))
             return false;
+    }
     return true;
 }

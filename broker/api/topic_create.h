@@ -24,6 +24,7 @@ struct topic_create_item {
 struct topic_create {
     struct request *request;
     bool validate_only;
+    bool wait_for_existing; /* topics that another request has created meanwhile, too */
     struct topic_create_item *items;
     int32_t count, cap;
 };
@@ -37,7 +38,7 @@ void topic_create_fail(struct topic_create_item *item, int16_t error, const char
 /* On an io thread: creates those without an error, as m shows the brokers. Sets error, message, id
  * and the counts. */
 void topic_create_run(struct topic_create *c, const struct metadata *m);
-/* All created ones have leaders in m. */
+/* All created ones (and existing ones, if asked for) have leaders in m. */
 bool topic_create_has_leaders(struct topic_create *c, const struct metadata *m);
 bool topic_create_item_has_leaders(struct topic_create_item *item, const struct metadata *m);
 
