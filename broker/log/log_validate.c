@@ -5,6 +5,7 @@
 
 #include "common/record/builder.h"
 #include "common/record/compress.h"
+#include "common/record/legacy.h"
 #include "common/record/scan.h"
 
 enum { ZSTD_FIRST_PRODUCE_VERSION = 7, BATCHES_FIRST_PRODUCE_VERSION = 3 };
@@ -201,8 +202,7 @@ static void describe(struct log_batch *out, enum log_append_origin origin)
     out->origin = origin;
 }
 
-static int16_t check_frame(const uint8_t *records, size_t len, int16_t version,
-                           struct log_append_result *res)
+static int16_t check_frame(const uint8_t *records, size_t len, struct log_append_result *res)
 {
     size_t total;
 
@@ -212,9 +212,6 @@ static int16_t check_frame(const uint8_t *records, size_t len, int16_t version,
         return reject(res, len == 0 ? KE_INVALID_RECORD : KE_CORRUPT_MESSAGE, -1,
                       len == 0 ? "no record batch" : "the record batch is cut or malformed");
     case BATCH_LEGACY:
-        if (version < BATCHES_FIRST_PRODUCE_VERSION)
-            return reject(res, KE_UNSUPPORTED_FOR_MESSAGE_FORMAT, -1,
-                          "message formats 0 and 1 are not accepted");
         return reject(res, KE_INVALID_RECORD, -1, "Produce 3 and above carry format 2");
     case BATCH_WHOLE:
         break;
@@ -226,14 +223,18 @@ static int16_t check_frame(const uint8_t *records, size_t len, int16_t version,
 
 bool log_needs_decompression(const struct log_policy *policy, const uint8_t *records, size_t len)
 {
-    if (len < BATCH_HEADER_BYTES || batch_magic(records) != 2)
+    if (len < BATCH_PREFIX_BYTES)
+        return false;
+    if (batch_magic(records) != 2) /* an old message set is rebuilt */
+        return batch_magic(records) >= 0 && batch_magic(records) < 2;
+    if (len < BATCH_HEADER_BYTES)
         return false;
     return batch_codec(records) != CODEC_NONE || policy->compression_type > CODEC_NONE;
 }
 
-int16_t log_validate(const struct log_policy *policy, uint8_t *records, size_t len,
-                     enum log_append_origin origin, int16_t produce_version, int64_t now_ms,
-                     struct log_batch *out, struct log_append_result *res)
+static int16_t validate_batch(const struct log_policy *policy, uint8_t *records, size_t len,
+                              enum log_append_origin origin, int16_t produce_version,
+                              int64_t now_ms, struct log_batch *out, struct log_append_result *res)
 {
     struct walk w = {.policy = policy,
                      .res = res,
@@ -243,13 +244,8 @@ int16_t log_validate(const struct log_policy *policy, uint8_t *records, size_t l
                      .from_client = origin == LOG_FROM_CLIENT};
     struct buf rebuilt = {0};
 
-    *res = (struct log_append_result){.base_offset = -1,
-                                      .last_offset = -1,
-                                      .log_append_time_ms = -1,
-                                      .log_start_offset = -1,
-                                      .record_error_index = -1};
     *out = (struct log_batch){.records = records, .len = len};
-    int16_t code = check_frame(records, len, produce_version, res);
+    int16_t code = check_frame(records, len, res);
     if (code == KE_NONE)
         code = check_header(policy, records, len, origin, produce_version, res);
     if (code != KE_NONE)
@@ -272,6 +268,51 @@ int16_t log_validate(const struct log_policy *policy, uint8_t *records, size_t l
     settle_times(out, &w);
     describe(out, origin);
     return KE_NONE;
+}
+
+static bool is_old_message_set(const uint8_t *records, size_t len)
+{
+    size_t total;
+    return batch_peek(records, len, &total) == BATCH_LEGACY;
+}
+
+/* Messages of format 0 or 1 become one v2 batch, which is then checked like any other. */
+static int16_t validate_old(const struct log_policy *policy, const uint8_t *records, size_t len,
+                            int64_t now_ms, struct log_batch *out, struct log_append_result *res)
+{
+    struct buf batch = {0};
+
+    enum err rc = legacy_to_batch(records, len, unfolded_max(policy), &batch);
+    if (rc != ERR_OK) {
+        buf_fini(&batch);
+        *out = (struct log_batch){0};
+        if (rc == ERR_TOO_LARGE)
+            return reject(res, KE_MESSAGE_TOO_LARGE, -1, "the message set unfolds to too much");
+        return reject(res, rc == ERR_CORRUPT ? KE_CORRUPT_MESSAGE : KE_INVALID_RECORD, -1,
+                      "the message set is not well formed");
+    }
+    int16_t code = validate_batch(policy, batch.p, batch.len, LOG_FROM_CLIENT,
+                                  BATCHES_FIRST_PRODUCE_VERSION, now_ms, out, res);
+    if (code == KE_NONE && out->owned == NULL)
+        out->owned = batch.p;
+    else
+        buf_fini(&batch);
+    return code;
+}
+
+int16_t log_validate(const struct log_policy *policy, uint8_t *records, size_t len,
+                     enum log_append_origin origin, int16_t produce_version, int64_t now_ms,
+                     struct log_batch *out, struct log_append_result *res)
+{
+    *res = (struct log_append_result){.base_offset = -1,
+                                      .last_offset = -1,
+                                      .log_append_time_ms = -1,
+                                      .log_start_offset = -1,
+                                      .record_error_index = -1};
+    if (origin == LOG_FROM_CLIENT && produce_version < BATCHES_FIRST_PRODUCE_VERSION &&
+        is_old_message_set(records, len))
+        return validate_old(policy, records, len, now_ms, out, res);
+    return validate_batch(policy, records, len, origin, produce_version, now_ms, out, res);
 }
 
 void log_batch_fini(struct log_batch *b)

@@ -10,4 +10,24 @@
  * a message and has the wrong one is junk. */
 bool legacy_crc_is_right(const uint8_t *message, size_t total);
 
+struct legacy_message {
+    int64_t offset, timestamp_ms; /* -1: none (magic 0) */
+    struct bytes key, value;      /* p NULL, len -1: null; point into the set */
+    uint8_t codec;                /* not CODEC_NONE: value is a compressed message set */
+    int8_t magic;
+};
+struct legacy_iter {
+    const uint8_t *p, *end;
+};
+/* OK; NOT_FOUND: no more; CORRUPT: cut, not of magic 0 or 1, a wrong CRC, lengths that do not fit.
+ * Wrappers are not opened. */
+NODISCARD enum err legacy_next(struct legacy_iter *it, struct legacy_message *out);
+
+/* A produce request's message set as one v2 batch with offsets from 0, appended to out: plain
+ * messages, or one wrapper with what is inside, in its codec. CORRUPT; INVALID: a wrapper beside
+ * others, nested or empty ones, codecs that these formats lack; TOO_LARGE: it unfolds to more than
+ * unfolded_max. */
+NODISCARD enum err legacy_to_batch(const uint8_t *p, size_t n, size_t unfolded_max,
+                                   struct buf *out);
+
 #endif

@@ -668,6 +668,41 @@ START_TEST(a_recovery_point_that_cannot_be_right_is_not_believed)
 }
 END_TEST
 
+START_TEST(old_producers_messages_are_stored_as_batches)
+{
+    uint8_t m[36] = {0};
+    struct log_append_result res;
+    struct log_range r;
+
+    be32_store(m + 8, sizeof m - 12);
+    m[16] = 1;
+    be64_store(m + 18, T0);
+    be32_store(m + 26, 1);
+    m[30] = 'k';
+    be32_store(m + 31, 1);
+    m[35] = 'v';
+    be32_store(m + 12, (uint32_t)crc32(0, m + 16, sizeof m - 16));
+    if (_i == 1)
+        fix_config.compression_type = CODEC_LZ4;
+    fix_open(true);
+    ck_assert_int_eq(log_append_leader(fix_log, m, sizeof m, 0, LOG_FROM_CLIENT, 3, T0, &res),
+                     KE_INVALID_RECORD);
+    ck_assert_int_eq(log_append_leader(fix_log, m, sizeof m, 0, LOG_FROM_CLIENT, 2, T0, &res),
+                     KE_NONE);
+    ck_assert_int_eq(log_end_offset(fix_log), 1);
+    ck_assert_int_eq(log_read(fix_log, 0, 1, INT64_MAX, 0, &r), ERR_OK);
+    struct buf b = fix_bytes(&r);
+    log_range_release(&r);
+    ck_assert_int_eq(batch_magic(b.p), 2);
+    ck_assert_int_eq(batch_codec(b.p), _i == 1 ? CODEC_LZ4 : CODEC_NONE);
+    ck_assert_int_eq(batch_max_timestamp(b.p), T0);
+    buf_fini(&b);
+    m[35] = 'w';
+    ck_assert_int_eq(log_append_leader(fix_log, m, sizeof m, 0, LOG_FROM_CLIENT, 2, T0, &res),
+                     KE_CORRUPT_MESSAGE);
+}
+END_TEST
+
 START_TEST(messages_of_old_formats_are_not_cut)
 {
     /* magic 1, offset 0, null key, value "v", timestamp T0 */
@@ -1049,6 +1084,7 @@ int main(void)
     tcase_add_loop_test(t, a_topic_codec_makes_the_broker_recompress, CODEC_NONE, CODEC_COUNT);
     tcase_add_test(t, timestamps_follow_the_topic);
     tcase_add_loop_test(t, compacted_topics_want_keys, CODEC_NONE, CODEC_COUNT);
+    tcase_add_loop_test(t, old_producers_messages_are_stored_as_batches, 0, 2);
     tcase_add_test(t, batches_over_the_limit_are_too_large);
     suite_add_tcase(s, t);
     t = tcase_create("producers");

@@ -3,6 +3,7 @@
 #include "common/record/batch.h"
 #include "common/record/builder.h"
 #include "common/record/compress.h"
+#include "common/record/legacy.h"
 
 #include <check.h>
 #include <lz4frame.h>
@@ -371,6 +372,126 @@ START_TEST(compressed_batches_are_built_and_read)
 }
 END_TEST
 
+/* A message of magic 0 or 1. */
+static void add_old(struct buf *out, int8_t magic, unsigned codec, int64_t offset, const char *key,
+                    const void *value, int32_t value_len)
+{
+    struct buf m = {0};
+    uint8_t head[8];
+    size_t start = out->len;
+
+    uint8_t lead[2] = {(uint8_t)magic, (uint8_t)codec};
+    buf_add(&m, lead, 2);
+    be64_store(head, T0 + (uint64_t)offset);
+    if (magic == 1)
+        buf_add(&m, head, 8);
+    be32_store(head, key == NULL ? 0xffffffff : (uint32_t)strlen(key));
+    buf_add(&m, head, 4);
+    if (key != NULL)
+        buf_add(&m, key, strlen(key));
+    be32_store(head, (uint32_t)value_len);
+    buf_add(&m, head, 4);
+    if (value_len > 0)
+        buf_add(&m, value, (size_t)value_len);
+    be64_store(head, (uint64_t)offset);
+    buf_add(out, head, 8);
+    be32_store(head, (uint32_t)m.len + 4);
+    be32_store(head + 4, (uint32_t)crc32(0, m.p, (unsigned)m.len));
+    buf_add(out, head, 8);
+    buf_add(out, m.p, m.len);
+    ck_assert_uint_eq(out->len - start, m.len + 16);
+    buf_fini(&m);
+}
+
+static struct buf old_set(int8_t magic, unsigned codec, int count)
+{
+    struct buf plain = {0}, packed = {0}, out = {0};
+
+    for (int i = 0; i < count; i++)
+        add_old(&plain, magic, 0, i, i % 2 == 0 ? "key" : NULL, "value", i == 3 ? -1 : 5);
+    if (codec == CODEC_NONE)
+        return plain;
+    ck_assert_int_eq(
+        codec_compress((enum codec)codec, CODEC_LEVEL_DEFAULT, plain.p, plain.len, &packed),
+        ERR_OK);
+    add_old(&out, magic, codec, count - 1, NULL, packed.p, (int32_t)packed.len);
+    buf_fini(&plain);
+    buf_fini(&packed);
+    return out;
+}
+
+START_TEST(old_message_sets_become_one_batch)
+{
+    int8_t magic = (int8_t)(_i / 4);
+    unsigned codec = (unsigned)_i % 4;
+    struct buf set = old_set(magic, codec, 5), batch = {0}, records = {0};
+    struct record_iter it;
+    struct record r;
+    size_t total;
+
+    ck_assert_int_eq(legacy_to_batch(set.p, set.len, 1 << 20, &batch), ERR_OK);
+    ck_assert_int_eq(batch_peek(batch.p, batch.len, &total), BATCH_WHOLE);
+    ck_assert_uint_eq(batch_codec(batch.p), codec);
+    ck_assert_uint_eq(batch_crc(batch.p), batch_crc_compute(batch.p));
+    ck_assert_int_eq(codec_decompress(codec, 2, batch.p + BATCH_HEADER_BYTES,
+                                      batch.len - BATCH_HEADER_BYTES, 1 << 20, &records),
+                     ERR_OK);
+    record_iter_init(&it, batch.p, records.p, records.len);
+    for (int i = 0; i < 5; i++) {
+        ck_assert_int_eq(record_next(&it, &r), ERR_OK);
+        ck_assert_int_eq(r.offset, i);
+        ck_assert_int_eq(r.timestamp_ms, magic == 0 ? -1 : T0 + i);
+        ck_assert_int_eq(r.key.len, i % 2 == 0 ? 3 : -1);
+        ck_assert_int_eq(r.value.len, i == 3 ? -1 : 5);
+    }
+    /* cut anywhere, or with any byte changed, it is refused */
+    for (size_t n = 1; n < set.len; n++) {
+        uint8_t *copy = malloc(n);
+        memcpy(copy, set.p, n);
+        struct legacy_iter whole = {copy, copy + n};
+        struct legacy_message m;
+        enum err rc;
+        while ((rc = legacy_next(&whole, &m)) == ERR_OK)
+            continue;
+        batch.len = 0;
+        ck_assert_int_eq(legacy_to_batch(copy, n, 1 << 20, &batch),
+                         rc == ERR_NOT_FOUND ? ERR_OK : ERR_CORRUPT);
+        free(copy);
+    }
+    for (size_t i = 12; i < set.len && codec != CODEC_NONE; i++) {
+        set.p[i] ^= 0x10;
+        batch.len = 0;
+        ck_assert_int_ne(legacy_to_batch(set.p, set.len, 1 << 20, &batch), ERR_OK);
+        set.p[i] ^= 0x10;
+    }
+    buf_fini(&set);
+    buf_fini(&batch);
+    buf_fini(&records);
+}
+END_TEST
+
+START_TEST(wrappers_stand_alone_and_are_not_nested)
+{
+    struct buf set = old_set(1, CODEC_GZIP, 3), nested = {0}, packed = {0}, batch = {0};
+
+    ck_assert_int_eq(codec_compress(CODEC_GZIP, 1, set.p, set.len, &packed), ERR_OK);
+    add_old(&nested, 1, CODEC_GZIP, 2, NULL, packed.p, (int32_t)packed.len);
+    ck_assert_int_eq(legacy_to_batch(nested.p, nested.len, 1 << 20, &batch), ERR_INVALID);
+    add_old(&set, 1, 0, 3, NULL, "x", 1);
+    ck_assert_int_eq(legacy_to_batch(set.p, set.len, 1 << 20, &batch), ERR_INVALID);
+    nested.len = 0;
+    add_old(&nested, 1, CODEC_ZSTD, 2, NULL, packed.p, (int32_t)packed.len);
+    ck_assert_int_eq(legacy_to_batch(nested.p, nested.len, 1 << 20, &batch), ERR_INVALID);
+    buf_fini(&set);
+    set = old_set(1, CODEC_GZIP, 1000);
+    ck_assert_int_eq(legacy_to_batch(set.p, set.len, 1000, &batch), ERR_TOO_LARGE);
+    buf_fini(&set);
+    buf_fini(&nested);
+    buf_fini(&packed);
+    buf_fini(&batch);
+}
+END_TEST
+
 START_TEST(codec_names_are_kafkas)
 {
     enum codec c;
@@ -406,6 +527,8 @@ int main(void)
     tcase_add_test(t, lz4_of_magic_0_with_a_wrong_header_checksum_is_read);
     tcase_add_test(t, gzip_members_laid_end_to_end_are_read);
     tcase_add_loop_test(t, compressed_batches_are_built_and_read, CODEC_NONE, CODEC_COUNT);
+    tcase_add_loop_test(t, old_message_sets_become_one_batch, 0, 8);
+    tcase_add_test(t, wrappers_stand_alone_and_are_not_nested);
     tcase_add_test(t, codec_names_are_kafkas);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
