@@ -107,3 +107,140 @@ enum err legacy_to_batch(const uint8_t *p, size_t n, size_t unfolded_max, struct
     buf_fini(&inner);
     return rc;
 }
+
+/* ---- the other way */
+struct down {
+    int8_t magic;
+    bool append_time;
+    int64_t first_offset;
+    size_t unfolded_max;
+    struct buf plain; /* records of the batch in work */
+    struct buf set;   /* inner messages of a wrapper */
+};
+
+static void add_length_and_bytes(struct buf *out, struct bytes b)
+{
+    uint8_t len[4];
+
+    be32_store(len, (uint32_t)b.len); /* -1: null */
+    buf_add(out, len, sizeof len);
+    if (b.len > 0)
+        buf_add(out, b.p, (size_t)b.len);
+}
+
+static void add_message(const struct down *d, struct buf *out, int64_t offset, unsigned codec,
+                        int64_t timestamp_ms, struct bytes key, struct bytes value)
+{
+    enum { AT_SIZE = 8, AT_CRC = 12, AT_MAGIC = 16, HEAD_BYTES = 18, APPEND_TIME = 8 };
+    size_t start = out->len;
+    uint8_t head[HEAD_BYTES] = {0}, time[8];
+
+    be64_store(head, (uint64_t)offset);
+    head[AT_MAGIC] = (uint8_t)d->magic;
+    head[AT_MAGIC + 1] = (uint8_t)(codec | (d->magic == 1 && d->append_time ? APPEND_TIME : 0));
+    buf_add(out, head, sizeof head);
+    if (d->magic == 1) {
+        be64_store(time, (uint64_t)timestamp_ms);
+        buf_add(out, time, sizeof time);
+    }
+    add_length_and_bytes(out, key);
+    add_length_and_bytes(out, value);
+    uint8_t *m = out->p + start;
+    size_t total = out->len - start;
+    be32_store(m + AT_SIZE, (uint32_t)(total - BATCH_OVERHEAD_BYTES));
+    be32_store(m + AT_CRC, (uint32_t)crc32_z(0, m + AT_MAGIC, total - AT_MAGIC));
+}
+
+/* xxh32 of 6 bytes with seed 0: liblz4 keeps its own to itself. */
+static uint32_t xxh32_of_6(const uint8_t *p)
+{
+    const uint32_t prime1 = 2654435761U, prime2 = 2246822519U, prime3 = 3266489917U,
+                   prime4 = 668265263U, prime5 = 374761393U;
+    uint32_t word =
+        (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    uint32_t h = prime5 + 6;
+
+    h += word * prime3;
+    h = (h << 17 | h >> 15) * prime4;
+    for (int i = 4; i < 6; i++) {
+        h += p[i] * prime5;
+        h = (h << 11 | h >> 21) * prime1;
+    }
+    h ^= h >> 15;
+    h *= prime2;
+    h ^= h >> 13;
+    h *= prime3;
+    return h ^ h >> 16;
+}
+
+static enum err add_wrapper(struct down *d, const uint8_t *batch, int64_t last_offset,
+                            int64_t max_timestamp_ms, struct buf *out)
+{
+    enum { LZ4_AT_CHECKSUM = 6 };
+    struct buf packed = {0};
+    unsigned codec = batch_codec(batch);
+
+    enum err rc =
+        codec_compress((enum codec)codec, CODEC_LEVEL_DEFAULT, d->set.p, d->set.len, &packed);
+    if (rc == ERR_OK && codec == CODEC_LZ4 && d->magic == 0) /* an old bug that readers count on */
+        packed.p[LZ4_AT_CHECKSUM] = (uint8_t)(xxh32_of_6(packed.p) >> 8);
+    if (rc == ERR_OK)
+        add_message(d, out, last_offset, codec, max_timestamp_ms, BYTES_NULL,
+                    (struct bytes){packed.p, (int64_t)packed.len});
+    buf_fini(&packed);
+    return rc;
+}
+
+static enum err down_batch(struct down *d, const uint8_t *batch, size_t total, struct buf *out)
+{
+    bool is_packed = batch_codec(batch) != CODEC_NONE;
+    int64_t last_offset = -1, max_timestamp_ms = -1;
+    struct record_iter it;
+    struct record r;
+
+    if (batch_codec(batch) > CODEC_LZ4)
+        return ERR_UNSUPPORTED;
+    d->append_time = (batch_attributes(batch) & BATCH_LOG_APPEND_TIME) != 0;
+    d->plain.len = d->set.len = 0;
+    enum err rc = codec_decompress(batch_codec(batch), 2, batch + BATCH_HEADER_BYTES,
+                                   total - BATCH_HEADER_BYTES, d->unfolded_max, &d->plain);
+    if (rc != ERR_OK)
+        return rc;
+    record_iter_init(&it, batch, d->plain.p, d->plain.len);
+    while ((rc = record_next(&it, &r)) == ERR_OK) {
+        if (!is_packed && r.offset < d->first_offset)
+            continue;
+        /* inner offsets: absolute in magic 0, relative to the batch in magic 1 */
+        add_message(d, is_packed ? &d->set : out,
+                    is_packed && d->magic == 1 ? r.offset_delta : r.offset, CODEC_NONE,
+                    r.timestamp_ms, r.key, r.value);
+        last_offset = r.offset;
+        max_timestamp_ms = i64_max(max_timestamp_ms, r.timestamp_ms);
+    }
+    if (rc != ERR_NOT_FOUND)
+        return rc;
+    return is_packed && d->set.len > 0 ? add_wrapper(d, batch, last_offset, max_timestamp_ms, out)
+                                       : ERR_OK;
+}
+
+enum err legacy_from_batches(const uint8_t *p, size_t n, int8_t magic, int64_t first_offset,
+                             size_t unfolded_max, struct buf *out)
+{
+    struct down d = {.magic = magic, .first_offset = first_offset, .unfolded_max = unfolded_max};
+    enum err rc = ERR_OK;
+    size_t total;
+
+    ASSERT(magic == 0 || magic == 1);
+    for (size_t at = 0; rc == ERR_OK && at < n; at += total) {
+        enum batch_peek peek = batch_peek(p + at, n - at, &total);
+        if (peek == BATCH_PARTIAL)
+            break; /* a read may cut the last one */
+        if (peek != BATCH_WHOLE)
+            rc = ERR_CORRUPT;
+        else if ((batch_attributes(p + at) & BATCH_CONTROL) == 0)
+            rc = down_batch(&d, p + at, total, out);
+    }
+    buf_fini(&d.plain);
+    buf_fini(&d.set);
+    return rc;
+}

@@ -30,4 +30,11 @@ NODISCARD enum err legacy_next(struct legacy_iter *it, struct legacy_message *ou
 NODISCARD enum err legacy_to_batch(const uint8_t *p, size_t n, size_t unfolded_max,
                                    struct buf *out);
 
+/* For readers of old Fetch versions: the whole v2 batches in n bytes as messages of magic 0 or 1,
+ * appended to out. Offsets and codecs are kept, headers are lost, control batches left out, and so
+ * are records below first_offset of batches without a codec. UNSUPPORTED: a batch in zstd;
+ * TOO_LARGE: one unfolds to more than unfolded_max; CORRUPT. */
+NODISCARD enum err legacy_from_batches(const uint8_t *p, size_t n, int8_t magic,
+                                       int64_t first_offset, size_t unfolded_max, struct buf *out);
+
 #endif

@@ -470,6 +470,72 @@ START_TEST(old_message_sets_become_one_batch)
 }
 END_TEST
 
+START_TEST(batches_become_old_messages_for_old_readers)
+{
+    int8_t magic = (int8_t)(_i / 4);
+    unsigned codec = (unsigned)_i % 4;
+    struct batch_options o;
+    struct batch_builder b;
+    struct buf batches = {0}, old = {0}, inner = {0};
+    struct batch_header h = {BYTES_LIT("h"), BYTES_LIT("x")};
+    struct legacy_iter it;
+    struct legacy_message m;
+
+    batch_options_init(&o);
+    o.codec = (enum codec)codec;
+    o.base_offset = 100;
+    batch_builder_init(&b, &o);
+    for (int i = 0; i < 5; i++)
+        batch_builder_add(&b, T0 + i, BYTES_LIT("key"), i == 2 ? BYTES_NULL : BYTES_LIT("value"),
+                          &h, i == 1);
+    ck_assert_int_eq(batch_builder_finish(&b, &batches), ERR_OK);
+    batch_builder_fini(&b);
+    size_t whole = batches.len;
+    o.base_offset = 105;
+    o.producer_id = 1;
+    o.producer_epoch = 0;
+    batch_build_marker(&o, true, 1, T0, &batches);
+    uint8_t cut[80];
+    memcpy(cut, batches.p, sizeof cut);
+    buf_add(&batches, cut, sizeof cut); /* a cut batch at the end */
+    ck_assert_int_eq(legacy_from_batches(batches.p, batches.len, magic, 102, 1 << 20, &old),
+                     ERR_OK);
+    it = (struct legacy_iter){old.p, old.p + old.len};
+    int64_t shift = 0;
+    int first = codec == CODEC_NONE ? 2 : 0;
+    if (codec != CODEC_NONE) {
+        ck_assert_int_eq(legacy_next(&it, &m), ERR_OK);
+        ck_assert_int_eq(m.codec, codec);
+        ck_assert_int_eq(m.offset, 104);
+        ck_assert_int_eq(m.timestamp_ms, magic == 0 ? -1 : T0 + 4);
+        ck_assert_int_eq(legacy_next(&it, &(struct legacy_message){0}), ERR_NOT_FOUND);
+        ck_assert_int_eq(
+            codec_decompress(codec, magic, m.value.p, (size_t)m.value.len, 1 << 20, &inner),
+            ERR_OK);
+        it = (struct legacy_iter){inner.p, inner.p + inner.len};
+        shift = magic == 1 ? 100 : 0;
+    }
+    for (int i = first; i < 5; i++) {
+        ck_assert_int_eq(legacy_next(&it, &m), ERR_OK);
+        ck_assert_int_eq(m.offset + shift, 100 + i);
+        ck_assert_int_eq(m.timestamp_ms, magic == 0 ? -1 : T0 + i);
+        ck_assert_int_eq(m.value.len, i == 2 ? -1 : 5);
+    }
+    ck_assert_int_eq(legacy_next(&it, &m), ERR_NOT_FOUND);
+    /* and back */
+    struct buf again = {0};
+    ck_assert_int_eq(legacy_to_batch(old.p, old.len, 1 << 20, &again), ERR_OK);
+    ck_assert_int_eq(batch_count(again.p), 5 - first);
+    buf_fini(&again);
+    be16_store(batches.p + BATCH_AT_ATTRIBUTES, CODEC_ZSTD);
+    ck_assert_int_eq(legacy_from_batches(batches.p, whole, magic, 0, 1 << 20, &old),
+                     ERR_UNSUPPORTED);
+    buf_fini(&batches);
+    buf_fini(&old);
+    buf_fini(&inner);
+}
+END_TEST
+
 START_TEST(wrappers_stand_alone_and_are_not_nested)
 {
     struct buf set = old_set(1, CODEC_GZIP, 3), nested = {0}, packed = {0}, batch = {0};
@@ -528,6 +594,7 @@ int main(void)
     tcase_add_test(t, gzip_members_laid_end_to_end_are_read);
     tcase_add_loop_test(t, compressed_batches_are_built_and_read, CODEC_NONE, CODEC_COUNT);
     tcase_add_loop_test(t, old_message_sets_become_one_batch, 0, 8);
+    tcase_add_loop_test(t, batches_become_old_messages_for_old_readers, 0, 8);
     tcase_add_test(t, wrappers_stand_alone_and_are_not_nested);
     tcase_add_test(t, codec_names_are_kafkas);
     suite_add_tcase(s, t);
