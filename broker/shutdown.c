@@ -8,6 +8,7 @@
 #include "broker/metadata.h"
 #include "broker/metadata_cache.h"
 #include "broker/run.h"
+#include "common/base/clock.h"
 #include "common/base/lock.h"
 #include "common/base/slog.h"
 #include "common/net/client.h"
@@ -20,13 +21,25 @@ struct attempt {
     struct broker *broker;
     struct tls_context *tls;
     struct kp_ControlledShutdownRequest request;
-    struct client *client; /* owner: the first loop */
+    struct client *client; /* owner: the first loop, as the next two */
+    bool asks_own;         /* our controller module has the request */
+    bool is_abandoned;     /* and was not waited for: it frees the attempt when it answers */
+    struct attempt *next;
     struct lock mtx;
     bool is_done; /* guarded by mtx, as all below */
     bool is_success;
     int32_t remaining;
     struct errtext fault;
 };
+
+/* Attempts that our own controller module still borrows: without ZooKeeper it may never answer. */
+static struct attempt *abandoned; /* owner: the first loop */
+
+static void attempt_free(struct attempt *a)
+{
+    lock_fini(&a->mtx);
+    mem_free(a);
+}
 
 static void finish(struct attempt *a, bool success, int32_t remaining, const char *fault)
 {
@@ -53,7 +66,18 @@ static void take_response(struct attempt *a, const struct kp_ControlledShutdownR
 
 static void own_controller_done(void *arg, const void *response)
 {
-    take_response(arg, response);
+    struct attempt *a = arg;
+    struct attempt **at = &abandoned;
+
+    a->asks_own = false;
+    if (!a->is_abandoned) {
+        take_response(a, response);
+        return;
+    }
+    while (*at != a)
+        at = &(*at)->next;
+    *at = a->next;
+    attempt_free(a);
 }
 
 static void response_came(void *arg, enum err err, struct frame *frame UNUSED, struct bytes body)
@@ -119,13 +143,15 @@ static void begin(void *arg)
 
     if (id < 0)
         id = metadata_controller_id(m);
-    if (id < 0)
+    if (id < 0) {
         finish(a, false, -1, "there is no controller now");
-    else if (id == b->id)
+    } else if (id == b->id) {
+        a->asks_own = true;
         controller_request(b->controller, KEY, VERSION, &a->request, loop_mailbox(b->loops[0]),
                            own_controller_done, a);
-    else
+    } else {
         ask_over_network(a, m, id);
+    }
 }
 
 static void end(void *arg)
@@ -133,15 +159,24 @@ static void end(void *arg)
     struct attempt *a = arg;
 
     client_close(&a->client);
+    if (!a->is_abandoned)
+        attempt_free(a);
 }
 
-static void hurry(void *arg)
+/* A second signal, or no answer in time. */
+static void give_up(void *arg)
 {
     struct attempt *a = arg;
+    const char *why = run_is_hurried() ? "a second signal came" : "the controller does not answer";
 
     if (a->client != NULL) {
         client_close(&a->client);
-        finish(a, false, -1, "a second signal came");
+        finish(a, false, -1, why);
+    } else if (a->asks_own && !a->is_abandoned) {
+        a->is_abandoned = true;
+        a->next = abandoned;
+        abandoned = a;
+        finish(a, false, -1, why);
     }
 }
 
@@ -153,28 +188,31 @@ static bool is_done(struct attempt *a)
     return done;
 }
 
-/* True: every leader has moved. The answer of our own controller module always comes, so it is
- * waited for even in a hurry: it borrows the request. */
+/* True: every leader has moved. */
 static bool try_once(struct broker *b, struct tls_context *tls)
 {
-    struct attempt a = {.broker = b, .tls = tls};
+    struct attempt *a = xcalloc(1, sizeof *a);
+    int64_t deadline_ms = clock_mono_ms() + b->config->request_timeout_ms;
+    bool is_success;
 
-    kp_defaults(&kp_ControlledShutdownRequest_schema, &a.request);
-    a.request.broker_id = b->id;
-    a.request.broker_epoch = atomic_load(&b->epoch);
-    lock_init(&a.mtx, LOCK_LEAF);
-    loop_call(b->loops[0], begin, &a);
-    while (!is_done(&a)) {
+    a->broker = b;
+    a->tls = tls;
+    kp_defaults(&kp_ControlledShutdownRequest_schema, &a->request);
+    a->request.broker_id = b->id;
+    a->request.broker_epoch = atomic_load(&b->epoch);
+    lock_init(&a->mtx, LOCK_LEAF);
+    loop_call(b->loops[0], begin, a);
+    while (!is_done(a)) {
         run_wait(LOOK_MS);
-        if (run_is_hurried())
-            loop_call(b->loops[0], hurry, &a);
+        if (run_is_hurried() || clock_mono_ms() >= deadline_ms)
+            loop_call(b->loops[0], give_up, a);
     }
-    loop_call(b->loops[0], end, &a);
-    lock_fini(&a.mtx);
-    if (!a.is_success)
-        SLOG(WARN, "broker", "controlled shutdown did not succeed", KV_S("why", a.fault.text),
-             KV_I("partitions_left", a.remaining));
-    return a.is_success;
+    is_success = a->is_success;
+    if (!is_success)
+        SLOG(WARN, "broker", "controlled shutdown did not succeed", KV_S("why", a->fault.text),
+             KV_I("partitions_left", a->remaining));
+    loop_call(b->loops[0], end, a);
+    return is_success;
 }
 
 static bool is_alone(struct broker *b)
