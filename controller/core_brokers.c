@@ -29,6 +29,21 @@ static void all_must_leave(struct controller_core *core, struct core_broker *b)
         r->must_leave = number; /* decide() forgets it where it was not in the ISR */
 }
 
+/* It is back before its death was written everywhere: where it still leads or is in the ISR of a
+ * leader that lives it is as if it had bounced. (Without a leader it was kept on purpose.) */
+static void unhandled_must_leave(struct controller_core *core, struct core_broker *b)
+{
+    struct core_replica *r;
+    uint64_t number = ++core->next_id;
+
+    TAILQ_FOREACH (r, &b->replicas, of_broker) {
+        const struct core_partition *p = r->partition;
+
+        if (p->has_state && p->state.leader != -1 && core_ids_has(&p->state.isr, b->id))
+            r->must_leave = number;
+    }
+}
+
 static void channel_open(struct controller_core *core, const struct core_broker *b)
 {
     struct core_fx *f = core_fx_add(core, FX_CHANNEL_OPEN);
@@ -60,6 +75,8 @@ static enum fate broker_register(struct controller_core *core, struct core_broke
         broker_reset(b);
     if (fate == FATE_BOUNCED)
         all_must_leave(core, b);
+    if (fate == FATE_NEW && core->phase == CORE_ACTIVE)
+        unhandled_must_leave(core, b);
     return fate;
 }
 

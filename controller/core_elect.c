@@ -99,15 +99,21 @@ static bool keep_leader(const struct core_partition *p, int flags, struct core_s
     return shrinks || p->must_bump;
 }
 
-/* The members of the ISR that were not restarted since: they have all that was acknowledged. */
+/* The members of the ISR that were not restarted since: they have all that was acknowledged. Who
+ * serves is surely so (it only means to stop, or is suspected); who is absent may come back with
+ * less, and counts when nobody serves. */
 static void isr_intact(const struct core_partition *p, struct core_state *next)
 {
-    next->isr.count = 0;
-    for (int32_t i = 0; i < p->state.isr.count; i++) {
-        const struct core_replica *r = core_replica_find(p, p->state.isr.v[i]);
+    for (int pass = 0; pass < 2; pass++) {
+        next->isr.count = 0;
+        for (int32_t i = 0; i < p->state.isr.count; i++) {
+            const struct core_replica *r = core_replica_find(p, p->state.isr.v[i]);
 
-        if (r != NULL && r->must_leave == 0)
-            next->isr.v[next->isr.count++] = p->state.isr.v[i];
+            if (r != NULL && r->must_leave == 0 && (pass == 1 || is_serving(r)))
+                next->isr.v[next->isr.count++] = p->state.isr.v[i];
+        }
+        if (next->isr.count > 0)
+            return;
     }
 }
 

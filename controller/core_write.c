@@ -134,6 +134,40 @@ static void write_again_alone(struct controller_core *core, struct core_partitio
     write_send(core, w);
 }
 
+static struct core_change *change_take(struct core_partition *p)
+{
+    struct core_change *c = p->change;
+
+    p->change = NULL;
+    p->topic->change_count--;
+    return c;
+}
+
+static void change_free(struct core_change *c)
+{
+    core_state_fini(&c->next);
+    mem_free(c);
+}
+
+/* It surely did not take effect and is to be done again: as it was, or, when something happened
+ * meanwhile, decided anew; a leader's proposal is then judged anew after that. */
+static void change_redo(struct controller_core *core, struct core_partition *p)
+{
+    struct core_change *c;
+
+    if (!p->recheck) {
+        write_again_alone(core, p);
+        return;
+    }
+    c = change_take(p);
+    if (c->alter != NULL) {
+        TAILQ_INSERT_HEAD(&p->waiters, c->alter, link);
+        p->waiter_count++;
+    }
+    change_free(c);
+    core_settle(core, p);
+}
+
 /* ---- results */
 static void trace_change(struct controller_core *core, const struct core_partition *p,
                          const struct core_state *old)
@@ -171,21 +205,6 @@ static void clear_must_leave(struct core_partition *p, const struct core_change 
             (p->state.leader == r->broker->id && r->must_leave == c->leader_must_leave))
             r->must_leave = 0;
     }
-}
-
-static struct core_change *change_take(struct core_partition *p)
-{
-    struct core_change *c = p->change;
-
-    p->change = NULL;
-    p->topic->change_count--;
-    return c;
-}
-
-static void change_free(struct core_change *c)
-{
-    core_state_fini(&c->next);
-    mem_free(c);
 }
 
 /* The change stands in ZooKeeper at this version: it takes effect. */
@@ -259,7 +278,7 @@ static void failed_alone(struct controller_core *core, struct core_partition *p,
 {
     if (p->change->is_create && err == ERR_EXISTS && !is_state_op) {
         p->has_node = true; /* a controller before us began it */
-        write_again_alone(core, p);
+        change_redo(core, p);
     } else if (p->change->is_create && err == ERR_NOT_FOUND) {
         (void)core_trace(core, TRACE_WRITE_RETRY, p, "the topic's znode is gone");
         change_dropped(core, p, KE_UNKNOWN_TOPIC_OR_PARTITION); /* the list of topics will say */
@@ -294,7 +313,7 @@ static void failed_together(struct controller_core *core, const struct core_writ
             last = p->topic;
         }
         p->change->are_parents_tried = true;
-        write_again_alone(core, p);
+        change_redo(core, p);
     }
 }
 
@@ -392,7 +411,7 @@ static void check_done(struct controller_core *core, struct core_partition *p, b
     } else if (!exists) {
         if (c->is_create) {
             p->has_node = p->topic->has_partitions_node = false; /* nor may its parents */
-            write_again_alone(core, p);
+            change_redo(core, p);
         } else { /* removed by hand: make it anew, with a higher epoch */
             p->has_state = p->has_node = false;
             p->first_epoch = p->state.leader_epoch + 1;
@@ -402,7 +421,7 @@ static void check_done(struct controller_core *core, struct core_partition *p, b
     } else if (state_is_sane(doc) && state_is(&c->next, doc)) {
         change_committed(core, p, version);
     } else if (!c->is_create && version == p->state.partition_epoch) {
-        write_again_alone(core, p); /* the lost write had not arrived */
+        change_redo(core, p); /* the lost write had not arrived */
     } else if (!state_is_sane(doc)) {
         (void)core_trace(core, TRACE_TOPIC_INVALID, p, "state znode cannot be used: replaced");
         p->has_state = true;

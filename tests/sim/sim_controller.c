@@ -106,6 +106,7 @@ struct call {
     struct core_op *ops;
     int32_t op_count;
     struct arena arena;
+    int64_t seen[BROKERS]; /* a write: what the controller had been told when it decided */
     /* answer */
     bool is_fenced;
     enum err err;
@@ -353,17 +354,16 @@ static void accept_unseen_losses(void)
 }
 
 /* Has the controller heard that the broker was away since it was last up to date? */
-static bool knows_restart(const struct controller_host *h, int b, int topic, int p)
+static bool knows_restart(const struct call *c, int b, int topic, int p)
 {
     int64_t down_in = w->brokers[b].disks[topic][p].down_in;
 
-    return down_in != 0 && h->seen[b] > down_in;
+    return down_in != 0 && c->seen[b] > down_in;
 }
 
 /* A controller wrote this ISR. Members that were restarted, and it knew, must not be all that is
  * left of an ISR that had one with everything. What it could not know is nobody's fault. */
-static void check_isr_data(const struct controller_host *h, int topic, int p,
-                           const struct list *before)
+static void check_isr_data(const struct call *c, int topic, int p, const struct list *before)
 {
     struct ztopic *t = &w->zk.topics[topic];
     const struct list *after = &t->states[p].isr;
@@ -371,11 +371,11 @@ static void check_isr_data(const struct controller_host *h, int topic, int p,
 
     for (int i = 0; i < before->n; i++)
         had_all |= *disk_end(before->v[i], topic, p) >= t->committed[p] &&
-                   !knows_restart(h, before->v[i], topic, p);
+                   !knows_restart(c, before->v[i], topic, p);
     for (int i = 0; i < after->n; i++) {
         if (*disk_end(after->v[i], topic, p) >= t->committed[p])
             return;
-        knew &= knows_restart(h, after->v[i], topic, p);
+        knew &= knows_restart(c, after->v[i], topic, p);
     }
     SAY("%s-%d: an ISR of %d from one of %d has lost records; known %d, avoidable %d", names[topic],
         p, after->n, before->n, knew, had_all);
@@ -415,7 +415,7 @@ static struct zstate state_of(const struct zkdoc_state *d, int32_t version)
 
 /* One op against the tree; its error. */
 static enum err op_apply(struct zk *zk, const struct core_op *op, int32_t *version,
-                         const struct controller_host *real)
+                         const struct call *real)
 {
     struct ztopic *t = &zk->topics[topic_of(op->topic)];
     struct zstate *s = op->partition >= 0 ? &t->states[op->partition] : NULL;
@@ -505,7 +505,7 @@ static void write_execute(struct controller_host *h, struct call *c)
             c->failed_op = i;
     }
     for (int32_t i = 0; i < c->op_count && c->err == ERR_OK; i++)
-        ASSERT(op_apply(&w->zk, &c->ops[i], &c->versions[i], h) == ERR_OK);
+        ASSERT(op_apply(&w->zk, &c->ops[i], &c->versions[i], c) == ERR_OK);
     if (!w->is_calm && percent(2)) /* lost on the way back */
         c->err = ERR_UNKNOWN_OUTCOME;
 }
@@ -595,6 +595,7 @@ static void take_write(struct controller_host *h, const struct core_fx *f)
     struct call *c = call_new(h, WRITE, -1, -1);
 
     c->id = f->u.write.id;
+    memcpy(c->seen, h->seen, sizeof c->seen);
     c->op_count = f->u.write.count;
     ASSERT(c->op_count <= 3 * CORE_BATCH_MAX);
     c->ops = xcalloc((size_t)c->op_count, sizeof *c->ops);
@@ -1263,7 +1264,9 @@ static bool fetch(int leader, int follower, int topic, int p)
         r->leader != leader)
         return false;
     *disk_end(follower, topic, p) = *disk_end(leader, topic, p);
-    w->brokers[follower].disks[topic][p].down_in = 0;
+    if (!list_has(&w->zk.topics[topic].states[p].isr, follower))
+        w->brokers[follower].disks[topic][p].down_in =
+            0; /* a member stays suspect until it has left */
     return true;
 }
 
@@ -1274,6 +1277,7 @@ static void append(int b, int topic, int p)
     struct broker *br = &w->brokers[b];
     struct local *l = &br->locals[topic][p];
     struct ztopic *t = &w->zk.topics[topic];
+    const struct local *r;
     int64_t low;
 
     if (!br->is_alive || !l->exists || l->leader != b || l->is_dir_failed || !t->exists ||
@@ -1285,8 +1289,12 @@ static void append(int b, int topic, int p)
 
         if (id != b && percent(70))
             (void)fetch(b, id, topic, p);
-        if (list_has(&l->isr, id) || (l->is_pending && list_has(&l->proposed, id)))
-            low = i64_min(low, *disk_end(id, topic, p));
+        if (id == b || (!list_has(&l->isr, id) && !(l->is_pending && list_has(&l->proposed, id))))
+            continue;
+        r = local_of(&w->brokers[id], topic, l->topic_id, p);
+        if (r == NULL || r->epoch != l->epoch)
+            return; /* it does not fetch: nothing more is acknowledged */
+        low = i64_min(low, *disk_end(id, topic, p));
     }
     if (low > t->committed[p]) {
         SAY("%d has %s-%d acknowledged up to %lld, epoch %d", b, names[topic], p, (long long)low,

@@ -614,6 +614,46 @@ START_TEST(a_write_of_unknown_outcome_is_settled_by_reading)
 }
 END_TEST
 
+START_TEST(what_happened_meanwhile_counts_when_a_write_is_done_again)
+{
+    load("123", "123", 1, "12");
+    b.next_write = ERR_UNKNOWN_OUTCOME;
+    set_live("23"); /* 2 is to lead */
+    set_live("3");  /* and dies */
+    tell_state(1, 5, "12", EPOCH - 1, 3);
+    expect(-1, 6, "12");
+    done();
+}
+END_TEST
+
+START_TEST(a_leader_that_is_back_before_its_death_was_written_has_still_died)
+{
+    load("123", "123", 1, "12");
+    b.next_write = ERR_UNKNOWN_OUTCOME;
+    set_live("23");
+    b.epochs[1] = 500;
+    set_live("123");
+    tell_state(1, 5, "12", EPOCH - 1, 3);
+    expect(2, 6, "2");
+    done();
+}
+END_TEST
+
+START_TEST(who_means_to_stop_is_kept_before_who_is_absent)
+{
+    struct controller_event ev = {.kind = CEV_SUSPECT};
+
+    load("123", "123", 1, "12");
+    b.next_write = ERR_UNKNOWN_OUTCOME;
+    set_live("23"); /* 1 died, 2 is to lead */
+    ev.u.broker_id = 2;
+    step(&ev); /* and is suspected */
+    tell_state(1, 5, "12", EPOCH - 1, 3);
+    expect(-1, 6, "2");
+    done();
+}
+END_TEST
+
 START_TEST(a_state_of_a_newer_controller_is_left_alone)
 {
     load("123", "123", 1, "123");
@@ -1068,6 +1108,9 @@ int main(void)
     tcase_add_test(t, many_partitions_share_a_write);
     tcase_add_test(t, a_write_that_meets_another_is_decided_anew);
     tcase_add_test(t, a_write_of_unknown_outcome_is_settled_by_reading);
+    tcase_add_test(t, what_happened_meanwhile_counts_when_a_write_is_done_again);
+    tcase_add_test(t, a_leader_that_is_back_before_its_death_was_written_has_still_died);
+    tcase_add_test(t, who_means_to_stop_is_kept_before_who_is_absent);
     tcase_add_test(t, a_state_of_a_newer_controller_is_left_alone);
     tcase_add_loop_test(t, alter_partition_follows_the_table, 0, (int)ARRAY_LEN(alters));
     tcase_add_test(t, alter_partition_of_a_stale_or_unknown_broker_is_refused);
