@@ -15,8 +15,7 @@ enum {
     DEFAULT_TIMEOUT_MS = 30000,
     CONNECT_TIMEOUT_MS = 10000,
     RETRY_PAUSE_MS = 50,
-    HOST_MAX = 255,
-    KAFKA_PORT = 9092
+    HOST_MAX = 255
 };
 
 void *admin_alloc(struct admin *a, size_t count, size_t size)
@@ -169,7 +168,7 @@ enum err admin_init(struct admin *a, const char *bootstrap, const char *command_
     enum err rc;
 
     *a = (struct admin){.bootstrap = bootstrap, .timeout_ms = timeout_ms};
-    rc = admin_each_address(bootstrap, KAFKA_PORT, check_address, NULL, why);
+    rc = admin_each_address(bootstrap, ADMIN_KAFKA_PORT, check_address, NULL, why);
     if (rc != ERR_OK) {
         errtext_wrap(why, "--bootstrap-server");
         return rc;
@@ -225,8 +224,8 @@ void admin_close(struct admin *a)
     *a = (struct admin){0};
 }
 
-static enum err connect_to(struct admin *a, int32_t node, const char *host, int32_t port,
-                           struct bclient **out, struct errtext *why)
+enum err admin_connect(struct admin *a, int32_t node, const char *host, int32_t port,
+                       struct bclient_progress *progress, struct bclient **out, struct errtext *why)
 {
     struct bclient_options o = {
         .host = host,
@@ -235,6 +234,7 @@ static enum err connect_to(struct admin *a, int32_t node, const char *host, int3
         .tls = a->tls,
         .connect_timeout_ms = i64_min(a->timeout_ms, CONNECT_TIMEOUT_MS),
         .request_timeout_ms = a->timeout_ms,
+        .progress = progress,
     };
     enum err rc = bclient_open(&o, out, why);
 
@@ -259,7 +259,7 @@ static enum err try_address(void *arg, const char *host, int32_t port, struct er
 
     if (t->client != NULL)
         return ERR_OK;
-    t->last = connect_to(t->a, -1, host, port, &t->client, &one);
+    t->last = admin_connect(t->a, -1, host, port, NULL, &t->client, &one);
     if (t->last != ERR_OK)
         buf_printf(&t->reasons, "%s%s", t->reasons.len == 0 ? "" : "; ", one.text);
     return ERR_OK;
@@ -268,7 +268,7 @@ static enum err try_address(void *arg, const char *host, int32_t port, struct er
 static enum err connect_bootstrap(struct admin *a, struct bclient **out, struct errtext *why)
 {
     struct bootstrap_try t = {.a = a};
-    enum err rc = admin_each_address(a->bootstrap, KAFKA_PORT, try_address, &t, why);
+    enum err rc = admin_each_address(a->bootstrap, ADMIN_KAFKA_PORT, try_address, &t, why);
 
     *out = t.client;
     if (rc == ERR_OK && t.client == NULL) {
@@ -295,7 +295,7 @@ enum err admin_client(struct admin *a, int32_t node, struct bclient **out, struc
 
         if (b->node_id == node) {
             char *host = str_dup(b->host);
-            enum err rc = connect_to(a, node, host == NULL ? "" : host, b->port, out, why);
+            enum err rc = admin_connect(a, node, host == NULL ? "" : host, b->port, NULL, out, why);
 
             if (rc != ERR_OK)
                 errtext_wrap(why, "broker %d, by the address that it advertises", node);

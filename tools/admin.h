@@ -28,6 +28,7 @@ enum {
     API_DESCRIBE_CLUSTER = 60
 };
 enum { ADMIN_ANY = -2, ADMIN_CONTROLLER = -3 };
+enum { ADMIN_KAFKA_PORT = 9092 }; /* of an address that names none */
 
 /* Options that every command with --bootstrap-server has. */
 #define ADMIN_OPTIONS                                                                              \
@@ -69,6 +70,12 @@ int admin_start(struct admin *a, const struct opts *o);
 int admin_start_at(struct admin *a, const struct opts *o, const char *bootstrap,
                    const char *command_config);
 void admin_close(struct admin *a);
+
+/* Connects to an address and keeps the connection as node's (-1: a bootstrap address). progress:
+ * NULL or told how far it came. See bclient_open. */
+NODISCARD enum err admin_connect(struct admin *a, int32_t node, const char *host, int32_t port,
+                                 struct bclient_progress *progress, struct bclient **out,
+                                 struct errtext *why);
 
 /* Calls node (an id, ADMIN_ANY or ADMIN_CONTROLLER), connecting if needed. See bclient_call. */
 NODISCARD enum err admin_call(struct admin *a, int32_t node, int16_t api_key, int16_t max_version,

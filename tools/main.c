@@ -32,6 +32,8 @@ static const struct tool {
     {"delete-records", cmd_delete_records, "deletes the records before an offset",
      "DeleteRecordsCommand"},
     {"describe", cmd_describe, "the whole cluster on one page, and what is wrong with it", NULL},
+    {"doctor", cmd_doctor, "why does my client not connect? Tries it and says what to change",
+     NULL},
     {"dump-log", cmd_dump_log, "prints segments, indexes and checkpoints of a log",
      "DumpLogSegments"},
     {"get-offsets", cmd_get_offsets, "first, last or timed offsets of partitions",

@@ -12,6 +12,7 @@ int cmd_console_producer(int argc, char **argv);
 int cmd_consumer_perf_test(int argc, char **argv);
 int cmd_delete_records(int argc, char **argv);
 int cmd_describe(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
 int cmd_dump_log(int argc, char **argv);
 int cmd_get_offsets(int argc, char **argv);
 int cmd_healthcheck(int argc, char **argv);

@@ -8,21 +8,29 @@
 
 enum { CONNECT_TIMEOUT_MS = 10000, SESSION_TIMEOUT_MS = 10000 };
 
-int zk_start(const struct opts *o, struct coord **out)
+enum err zk_open(const char *connect, int64_t timeout_ms, struct coord **out, struct errtext *why)
 {
-    const char *connect = opts_text(o, "zookeeper", NULL);
     struct coord_options options = {
         .connect = connect,
         .session_timeout_ms = SESSION_TIMEOUT_MS,
-        .connection_timeout_ms = opts_int(o, "timeout-ms", CONNECT_TIMEOUT_MS),
+        .connection_timeout_ms = timeout_ms,
     };
-    struct errtext why = {{0}};
 
     *out = NULL;
-    if (connect == NULL || connect[0] == '\0' || connect[0] == '/')
-        return opts_fail(o, "--zookeeper takes host:port[,host:port...][/chroot], not '%s'",
-                         connect == NULL ? "" : connect);
-    if (coord_open(&options, out, &why) != ERR_OK)
+    if (connect == NULL || connect[0] == '\0' || connect[0] == '/') {
+        errtext_set(why, "--zookeeper takes host:port[,host:port...][/chroot], not '%s'",
+                    connect == NULL ? "" : connect);
+        return ERR_INVALID;
+    }
+    return coord_open(&options, out, why);
+}
+
+int zk_start(const struct opts *o, struct coord **out)
+{
+    struct errtext why = {{0}};
+
+    if (zk_open(opts_text(o, "zookeeper", NULL), opts_int(o, "timeout-ms", CONNECT_TIMEOUT_MS), out,
+                &why) != ERR_OK)
         return opts_fail(o, "%s", why.text);
     return -1;
 }

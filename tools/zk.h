@@ -8,6 +8,11 @@
 #include "tools/opt.h"
 #include "tools/topics.h"
 
+/* Opens a session for a command. The chroot is made if it is missing. INVALID, UNREACHABLE with
+ * text.
+ */
+NODISCARD enum err zk_open(const char *connect, int64_t timeout_ms, struct coord **out,
+                           struct errtext *why);
 /* Opens the session that --zookeeper (and --timeout-ms) name: -1 to go on, else an exit status (the
  * line is printed). */
 int zk_start(const struct opts *o, struct coord **out);

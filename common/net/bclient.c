@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { TLS_ALERT = 0x15, TLS_MAJOR = 3 }; /* the first bytes of a TLS record that is an alert */
 enum { KEY_API_VERSIONS = 18, KEYS_MAX = 128, READ_STEP_BYTES = 1024 * 1024 };
 
 struct bclient {
@@ -32,6 +33,7 @@ struct bclient {
     int32_t port;
     int32_t correlation_id;
     int64_t request_timeout_ms;
+    bool saw_tls_alert;
     struct buf out, in;
     struct {
         int16_t min, max; /* max -1: the broker does not have it */
@@ -100,7 +102,7 @@ static enum err connect_one(const struct addrinfo *ai, int64_t deadline_ms, int 
 }
 
 static enum err connect_any(const struct bclient_options *o, int64_t deadline_ms, int *fd_out,
-                            struct errtext *why)
+                            struct bclient_progress *progress, struct errtext *why)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
@@ -118,12 +120,14 @@ static enum err connect_any(const struct bclient_options *o, int64_t deadline_ms
                     e == EAI_SYSTEM ? strerror(errno) : gai_strerror(e));
         return ERR_UNREACHABLE;
     }
+    progress->stage = BCLIENT_AT_CONNECT;
     for (const struct addrinfo *ai = list; ai != NULL; ai = ai->ai_next) {
         rc = connect_one(ai, deadline_ms, fd_out, &errnum);
         if (rc == ERR_OK || remaining_ms(deadline_ms) == 0)
             break;
     }
     freeaddrinfo(list);
+    progress->errnum = rc == ERR_OK ? 0 : errnum;
     if (rc == ERR_TIMEOUT)
         errtext_set(why, "%s:%d: no answer to the connect within %" PRId64 " ms", o->host, o->port,
                     o->connect_timeout_ms);
@@ -231,6 +235,11 @@ static enum err round_trip(struct bclient *c, int16_t key, int16_t version,
     if (rc != ERR_OK)
         return rc;
     size = be32_load(c->in.p);
+    if (c->t.ssl == NULL && c->in.p[0] == TLS_ALERT && c->in.p[1] == TLS_MAJOR) {
+        c->saw_tls_alert = true;
+        return die(c, ERR_PROTOCOL, why,
+                   "what answers there speaks TLS: security.protocol=SSL is wanted");
+    }
     if (size < 4 || size > BCLIENT_FRAME_MAX)
         return die(c, ERR_PROTOCOL, why, "what answers there does not speak the Kafka protocol");
     c->in.len = 0;
@@ -305,14 +314,18 @@ static enum err ask_versions(struct bclient *c, int64_t deadline_ms, struct errt
 enum err bclient_open(const struct bclient_options *o, struct bclient **out, struct errtext *why)
 {
     int64_t deadline_ms = clock_mono_ms() + o->connect_timeout_ms;
+    struct bclient_progress unwanted;
+    struct bclient_progress *progress = o->progress == NULL ? &unwanted : o->progress;
     struct bclient *c = NULL;
     enum err rc;
     int fd;
 
     *out = NULL;
-    rc = connect_any(o, deadline_ms, &fd, why);
+    *progress = (struct bclient_progress){.stage = BCLIENT_AT_RESOLVE};
+    rc = connect_any(o, deadline_ms, &fd, progress, why);
     if (rc != ERR_OK)
         return rc;
+    progress->stage = BCLIENT_AT_TLS;
     c = xcalloc(1, sizeof *c);
     c->t.fd = -1;
     c->host = xstrdup(o->host);
@@ -325,8 +338,13 @@ enum err bclient_open(const struct bclient_options *o, struct bclient **out, str
         goto out;
     }
     rc = shake(c, deadline_ms, why);
-    if (rc == ERR_OK)
+    if (rc == ERR_OK) {
+        progress->stage = BCLIENT_AT_VERSIONS;
         rc = ask_versions(c, deadline_ms, why);
+        progress->speaks_tls = c->saw_tls_alert;
+    }
+    if (rc == ERR_OK)
+        progress->stage = BCLIENT_OPEN;
 out:
     if (rc != ERR_OK)
         bclient_close(&c);

@@ -14,13 +14,28 @@ enum {
     BCLIENT_NEWEST = INT16_MAX             /* max_version of bclient_call: whatever both know */
 };
 
+/* How far bclient_open() came, and what tells one failure from another. */
+enum bclient_stage {
+    BCLIENT_AT_RESOLVE, /* the stage that failed */
+    BCLIENT_AT_CONNECT,
+    BCLIENT_AT_TLS,
+    BCLIENT_AT_VERSIONS,
+    BCLIENT_OPEN /* all of them went well */
+};
+struct bclient_progress {
+    enum bclient_stage stage;
+    int errnum;      /* AT_CONNECT: why the connect failed, ETIMEDOUT also for our own limit */
+    bool speaks_tls; /* AT_VERSIONS: the answer to a plain request was a TLS alert */
+};
+
 struct bclient_options {
     const char *host; /* a name or an address; copied */
     int32_t port;
-    const char *client_id;      /* copied; NULL: null */
-    struct tls_context *tls;    /* NULL: plain; outlives the client */
-    int64_t connect_timeout_ms; /* for the connect, the TLS handshake and ApiVersions */
-    int64_t request_timeout_ms; /* for one request and its response */
+    const char *client_id;             /* copied; NULL: null */
+    struct tls_context *tls;           /* NULL: plain; outlives the client */
+    int64_t connect_timeout_ms;        /* for the connect, the TLS handshake and ApiVersions */
+    int64_t request_timeout_ms;        /* for one request and its response */
+    struct bclient_progress *progress; /* NULL, or filled by bclient_open() */
 };
 
 /* Resolves, connects (each address in turn), shakes hands and asks for the versions. UNREACHABLE
