@@ -644,6 +644,9 @@ static void on_stop(struct mail *m)
     on_stop_poll(&s->poll);
 }
 
+/* A stopped controller whose calls to ZooKeeper were unanswered; one a process. */
+static struct controller *volatile left_behind;
+
 void controller_stop(struct controller **cp)
 {
     struct controller *c = *cp;
@@ -666,6 +669,7 @@ void controller_stop(struct controller **cp)
     if (!s.is_drained) { /* ZooKeeper is away: answers to our calls still come to the loop */
         SLOG(WARN, "controller", "stops while calls to ZooKeeper are unanswered",
              KV_I("calls", c->calls));
+        left_behind = c; /* lives until the process ends: its loop still runs */
         return;
     }
     loop_stop(&c->loop);

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <check.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -105,9 +106,40 @@ void zk_server_start(struct zk_server *s)
     }
 }
 
+/* Does the state of every thread say stopped? */
+static bool is_stopped(pid_t pid)
+{
+    char path[64], text[512];
+    struct dirent *e;
+    bool all = true;
+
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *d = opendir(path);
+    ck_assert_ptr_nonnull(d);
+    while (all && (e = readdir(d)) != NULL) {
+        char stat[384];
+        if (e->d_name[0] == '.')
+            continue;
+        snprintf(stat, sizeof stat, "%s/%s/stat", path, e->d_name);
+        FILE *f = fopen(stat, "r");
+        if (f == NULL)
+            continue; /* that thread has just ended */
+        const char *end = fgets(text, sizeof text, f) == NULL ? NULL : strrchr(text, ')');
+        all = end != NULL && end[1] == ' ' && end[2] == 'T';
+        fclose(f);
+    }
+    closedir(d);
+    return all;
+}
+
+/* After SIGSTOP no thread of the server runs any more: it takes a moment. */
 void zk_server_signal(struct zk_server *s, int signal)
 {
     ck_assert_int_eq(kill(s->pid, signal), 0);
+    for (int i = 0; signal == SIGSTOP && !is_stopped(s->pid); i++) {
+        ck_assert_int_lt(i, 5000);
+        usleep(1000);
+    }
 }
 
 void zk_server_kill(struct zk_server *s)
