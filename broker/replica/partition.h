@@ -106,6 +106,17 @@ struct partition_read_result {
 void partition_read(struct partition *p, const struct partition_read *in,
                     struct partition_read_result *out);
 
+/* For this broker's own use of a topic (a coordinator that loads its state): whole batches, their
+ * CRCs checked, from the one that holds offset on up to the log's end, committed or not. Blocks: an
+ * io thread. The first batch may begin below offset; offsets that were compacted or deleted are
+ * skipped. out is reset first, about max_bytes, one batch at least. next_offset_out: where to go
+ * on; out empty and KE_NONE: this was the log's end, and it is next_offset_out. Errors as
+ * partition_read's for that leader epoch (-1: any): NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH
+ * when leadership has gone, OFFSET_OUT_OF_RANGE beyond the end, CORRUPT_MESSAGE,
+ * KAFKA_STORAGE_ERROR. */
+NODISCARD int16_t partition_read_log(struct partition *p, int32_t leader_epoch, int64_t offset,
+                                     int64_t max_bytes, struct buf *out, int64_t *next_offset_out);
+
 /* News of a partition for one fetch context (a session or a single request). When the limit that
  * matters for it moves (LEO for followers, HW or LSO for consumers), or leadership changes, the
  * watch goes on its context's ready list, once until it is taken from there. Embedded in the fetch

@@ -741,6 +741,54 @@ START_TEST(reads_see_only_what_they_may)
 }
 END_TEST
 
+/* What a coordinator does when it loads. */
+START_TEST(a_leader_reads_its_whole_log_committed_or_not)
+{
+    struct log_append_result res;
+    struct buf b = {0};
+    int64_t offset = 0, next, low, count = 0;
+    int reads = 0;
+
+    lead(0, 1, 0); /* the follower never fetches: HW stays 0 */
+    struct partition *p = find(0);
+    for (int i = 0; i < 20; i++)
+        ck_assert_int_eq(produce_to(p, 3, 1, &res), KE_NONE);
+    for (;; offset = next) {
+        ck_assert_int_eq(partition_read_log(p, 0, offset, 400, &b, &next), KE_NONE);
+        if (b.len == 0)
+            break;
+        reads++;
+        ck_assert_int_gt(next, offset);
+        ck_assert_int_eq(batch_base_offset(b.p), offset);
+        size_t total = 0;
+        for (size_t at = 0; at < b.len; at += total) {
+            ck_assert_int_eq(batch_peek(b.p + at, b.len - at, &total), BATCH_WHOLE);
+            count += batch_count(b.p + at);
+        }
+    }
+    ck_assert_int_eq(count, 60);
+    ck_assert_int_eq(next, 60);
+    ck_assert_int_gt(reads, 3);
+    /* one byte is enough to ask for the batch around an offset */
+    ck_assert_int_eq(partition_read_log(p, -1, 4, 1, &b, &next), KE_NONE);
+    ck_assert_int_eq(batch_base_offset(b.p), 3);
+    ck_assert_int_eq(next, 6);
+    ck_assert_int_eq(partition_read_log(p, 0, 61, 1, &b, &next), KE_OFFSET_OUT_OF_RANGE);
+    /* deleted records are skipped */
+    ck_assert_int_eq(lead_with(0, 0, 1, 1, both, 1), KE_NONE);
+    ck_assert_int_eq(partition_delete_records(p, 30, &low), KE_NONE);
+    ck_assert_int_eq(partition_read_log(p, 1, 4, 1, &b, &next), KE_NONE);
+    ck_assert_int_eq(batch_base_offset(b.p), 30);
+    /* leadership goes */
+    ck_assert_int_eq(partition_read_log(p, 0, 30, 1, &b, &next), KE_FENCED_LEADER_EPOCH);
+    lead(0, 2, 2);
+    ck_assert_int_eq(partition_read_log(p, 2, 30, 1, &b, &next), KE_NOT_LEADER_OR_FOLLOWER);
+    ck_assert_uint_eq(b.len, 0);
+    partition_unref(&p);
+    buf_fini(&b);
+}
+END_TEST
+
 START_TEST(a_leader_with_an_unconfirmed_end_does_not_tell_it)
 {
     struct log_time_offset at;
@@ -1146,6 +1194,7 @@ int main(void)
     tcase_add_test(t, too_few_in_sync_refuses_acks_all_only);
     tcase_add_test(t, watches_hear_of_what_they_wait_for_once);
     tcase_add_test(t, reads_see_only_what_they_may);
+    tcase_add_test(t, a_leader_reads_its_whole_log_committed_or_not);
     tcase_add_test(t, a_leader_with_an_unconfirmed_end_does_not_tell_it);
     tcase_add_test(t, epoch_ends_tell_where_a_leader_began);
     tcase_add_test(t, deleted_records_go_on_the_follower_too);
