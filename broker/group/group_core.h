@@ -39,12 +39,15 @@ const char *group_state_name(enum group_state s);
 
 /* ---- events */
 enum group_event_kind {
-    /* loading: from group_core_new until LOADED only these come, in the order of the log */
+    /* loading, from group_core_new until LOADED: these come in the order of the log. A call that
+     * comes meanwhile is answered as section 1 of the reference has it (14; Heartbeat 0, SyncGroup
+     * 27). LOAD_MARKER may come later too: the end of a transaction that was open at LOADED */
     GEV_LOAD_OFFSET, /* load_offset: a record with an offset key; the value NULL: a tombstone */
     GEV_LOAD_GROUP,  /* load_group: the same with a group key */
     GEV_LOAD_MARKER, /* load_marker: the end of a producer's transaction */
     GEV_LOADED,      /* begin: groups with members are Stable and their session timers run */
-    GEV_UNLOAD, /* leadership is lost: whoever waits is answered; the core is of no use after */
+    GEV_UNLOAD, /* leadership is lost: whoever waits (commits on their way too) is answered with
+                   NOT_COORDINATOR, as is every call that comes after; later APPENDED are ignored */
 
     GEV_JOIN,
     GEV_SYNC,
@@ -54,8 +57,9 @@ enum group_event_kind {
     GEV_OFFSET_DELETE,
     GEV_DELETE_GROUP,
     GEV_TOPICS_DELETED, /* topics: their offsets go from every group */
-    GEV_APPENDED,       /* appended: what became of an APPEND effect */
-    GEV_EXPIRE,         /* look which offsets and groups have outlived offsets.retention.minutes */
+    GEV_APPENDED,       /* appended: what became of an APPEND effect; exactly once for each */
+    GEV_EXPIRE,         /* look which offsets and groups have outlived offsets.retention.minutes:
+                           begins a sweep that later TICKs continue, a slice each */
     GEV_TICK            /* now_ms has reached group_core_deadline_ms() */
 };
 
@@ -198,8 +202,9 @@ struct group_event {
 /* ---- effects */
 enum group_effect_kind {
     GFX_REPLY,    /* reply */
-    GFX_APPEND,   /* append: as one batch, in this order; then APPENDED, unless no_answer */
-    GFX_REBALANCE /* rebalance: for the log line; the same entry is in the group's history */
+    GFX_APPEND,   /* append: as one batch; batches in the order of their effects; then APPENDED */
+    GFX_REBALANCE /* rebalance: one that begins (ended_wall_ms -1) or has ended, for the log line;
+                     the same entry is in the group's history */
 };
 
 enum group_reply_kind {
@@ -249,7 +254,6 @@ struct group_append {
     uint64_t append_id;
     const struct group_record *records;
     int32_t count;
-    bool no_answer; /* cleanup: acks 0, and no APPENDED is wanted */
 };
 
 /* One rebalance of a group: from the first reason to its end. */
@@ -258,8 +262,8 @@ struct group_rebalance {
     int64_t began_wall_ms, ended_wall_ms; /* -1: still under way */
     int32_t generation;                   /* that it led to; -1 while under way */
     int32_t members_before, members_after;
-    struct str reason; /* "member c-1-<uuid> joined", "... left: <its reason>", "... did not
-                          heartbeat for 45000 ms", "leader ... rejoined", ... */
+    struct str reason; /* the first: "member c-1-<uuid> joined", "... left: <its reason>",
+                          "... did not heartbeat for 45000 ms", "leader ... rejoined", ... */
     int32_t further;   /* reasons that came while it was under way */
 };
 
@@ -283,7 +287,8 @@ void group_core_set_limits(struct group_core *c, const struct group_limits *limi
 
 void group_core_step(struct group_core *c, const struct group_event *ev,
                      struct group_effects *fx_out);
-/* When the next TICK has something to do; -1: never. Monotonic ms. */
+/* When the next TICK has something to do (maybe nothing: a timer that was moved meanwhile); -1:
+ * never. Monotonic ms. Constant time. */
 int64_t group_core_deadline_ms(const struct group_core *c);
 /* Asserts every invariant; slow, for tests. */
 void group_core_check(const struct group_core *c);

@@ -30,8 +30,11 @@ NODISCARD enum err group_records_decode(struct bytes key, struct bytes value, st
                                         enum group_record_kind *kind_out,
                                         struct group_event *ev_out, struct errtext *why);
 
-/* Does metadata of a consumer protocol member (ConsumerProtocolSubscription, read as its version 0
- * prefix) name the topic? Metadata that cannot be read names every topic. KAFKA: GroupMetadata. */
-bool group_records_subscribes(struct bytes metadata, struct str topic);
+/* Visits the topics that the metadata of a consumer protocol member names
+ * (ConsumerProtocolSubscription, read as its version 0 prefix). False: the metadata cannot be read
+ * (then some may have been visited), and must be taken to name every topic. KAFKA: GroupMetadata.
+ */
+NODISCARD bool group_records_each_topic(struct bytes metadata,
+                                        void (*visit)(void *arg, struct str topic), void *arg);
 
 #endif
