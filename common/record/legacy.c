@@ -109,15 +109,6 @@ enum err legacy_to_batch(const uint8_t *p, size_t n, size_t unfolded_max, struct
 }
 
 /* ---- the other way */
-struct down {
-    int8_t magic;
-    bool append_time;
-    int64_t first_offset;
-    size_t unfolded_max;
-    struct buf plain; /* records of the batch in work */
-    struct buf set;   /* inner messages of a wrapper */
-};
-
 static void add_length_and_bytes(struct buf *out, struct bytes b)
 {
     uint8_t len[4];
@@ -128,8 +119,8 @@ static void add_length_and_bytes(struct buf *out, struct bytes b)
         buf_add(out, b.p, (size_t)b.len);
 }
 
-static void add_message(const struct down *d, struct buf *out, int64_t offset, unsigned codec,
-                        int64_t timestamp_ms, struct bytes key, struct bytes value)
+static void add_message(const struct legacy_down *d, struct buf *out, int64_t offset,
+                        unsigned codec, int64_t timestamp_ms, struct bytes key, struct bytes value)
 {
     enum { AT_SIZE = 8, AT_CRC = 12, AT_MAGIC = 16, HEAD_BYTES = 18, APPEND_TIME = 8 };
     size_t start = out->len;
@@ -173,74 +164,110 @@ static uint32_t xxh32_of_6(const uint8_t *p)
     return h ^ h >> 16;
 }
 
-static enum err add_wrapper(struct down *d, const uint8_t *batch, int64_t last_offset,
+/* A message that makes out too long goes again, unless it is the first. */
+static enum err fit(const struct legacy_down *d, size_t before, struct buf *out)
+{
+    if (out->len <= d->out_max || before == 0)
+        return ERR_OK;
+    out->len = before;
+    return ERR_LIMIT;
+}
+
+static enum err add_wrapper(const struct legacy_down *d, unsigned codec, int64_t last_offset,
                             int64_t max_timestamp_ms, struct buf *out)
 {
     enum { LZ4_AT_CHECKSUM = 6 };
     struct buf packed = {0};
-    unsigned codec = batch_codec(batch);
+    size_t before = out->len;
 
     enum err rc =
         codec_compress((enum codec)codec, CODEC_LEVEL_DEFAULT, d->set.p, d->set.len, &packed);
     if (rc == ERR_OK && codec == CODEC_LZ4 && d->magic == 0) /* an old bug that readers count on */
         packed.p[LZ4_AT_CHECKSUM] = (uint8_t)(xxh32_of_6(packed.p) >> 8);
-    if (rc == ERR_OK)
+    if (rc == ERR_OK) {
         add_message(d, out, last_offset, codec, max_timestamp_ms, BYTES_NULL,
                     (struct bytes){packed.p, (int64_t)packed.len});
+        rc = fit(d, before, out);
+    }
     buf_fini(&packed);
     return rc;
 }
 
-static enum err down_batch(struct down *d, const uint8_t *batch, size_t total, struct buf *out)
+static enum err down_plain(const struct legacy_down *d, struct record_iter *it, struct buf *out)
 {
-    bool is_packed = batch_codec(batch) != CODEC_NONE;
-    int64_t last_offset = -1, max_timestamp_ms = -1;
-    struct record_iter it;
+    size_t start = out->len;
     struct record r;
+    enum err rc;
 
-    if (batch_codec(batch) > CODEC_LZ4)
-        return ERR_UNSUPPORTED;
-    d->append_time = (batch_attributes(batch) & BATCH_LOG_APPEND_TIME) != 0;
-    d->plain.len = d->set.len = 0;
-    enum err rc = codec_decompress(batch_codec(batch), 2, batch + BATCH_HEADER_BYTES,
-                                   total - BATCH_HEADER_BYTES, d->unfolded_max, &d->plain);
-    if (rc != ERR_OK)
-        return rc;
-    record_iter_init(&it, batch, d->plain.p, d->plain.len);
-    while ((rc = record_next(&it, &r)) == ERR_OK) {
-        if (!is_packed && r.offset < d->first_offset)
+    while ((rc = record_next(it, &r)) == ERR_OK) {
+        size_t before = out->len;
+        if (r.offset < d->first_offset)
             continue;
+        add_message(d, out, r.offset, CODEC_NONE, r.timestamp_ms, r.key, r.value);
+        rc = fit(d, before, out);
+        if (rc != ERR_OK)
+            return rc;
+    }
+    if (rc == ERR_NOT_FOUND)
+        return ERR_OK;
+    out->len = start;
+    return rc;
+}
+
+static enum err down_packed(struct legacy_down *d, unsigned codec, struct record_iter *it,
+                            struct buf *out)
+{
+    int64_t last_offset = -1, max_timestamp_ms = -1;
+    struct record r;
+    enum err rc;
+
+    d->set.len = 0;
+    while ((rc = record_next(it, &r)) == ERR_OK) {
         /* inner offsets: absolute in magic 0, relative to the batch in magic 1 */
-        add_message(d, is_packed ? &d->set : out,
-                    is_packed && d->magic == 1 ? r.offset_delta : r.offset, CODEC_NONE,
+        add_message(d, &d->set, d->magic == 1 ? r.offset_delta : r.offset, CODEC_NONE,
                     r.timestamp_ms, r.key, r.value);
+        if (d->set.len > d->unfolded_max)
+            return ERR_TOO_LARGE;
         last_offset = r.offset;
         max_timestamp_ms = i64_max(max_timestamp_ms, r.timestamp_ms);
     }
     if (rc != ERR_NOT_FOUND)
         return rc;
-    return is_packed && d->set.len > 0 ? add_wrapper(d, batch, last_offset, max_timestamp_ms, out)
-                                       : ERR_OK;
+    /* what a cleaner left of a batch may end below the reader, who would go back to its end */
+    return last_offset < d->first_offset || d->set.len == 0
+               ? ERR_OK
+               : add_wrapper(d, codec, last_offset, max_timestamp_ms, out);
 }
 
-enum err legacy_from_batches(const uint8_t *p, size_t n, int8_t magic, int64_t first_offset,
-                             size_t unfolded_max, struct buf *out)
+enum err legacy_down_batch(struct legacy_down *d, const uint8_t *batch, size_t total,
+                           struct buf *out)
 {
-    struct down d = {.magic = magic, .first_offset = first_offset, .unfolded_max = unfolded_max};
-    enum err rc = ERR_OK;
-    size_t total;
+    struct record_iter it;
+    unsigned codec = batch_codec(batch);
 
-    ASSERT(magic == 0 || magic == 1);
-    for (size_t at = 0; rc == ERR_OK && at < n; at += total) {
-        enum batch_peek peek = batch_peek(p + at, n - at, &total);
-        if (peek == BATCH_PARTIAL)
-            break; /* a read may cut the last one */
-        if (peek != BATCH_WHOLE)
-            rc = ERR_CORRUPT;
-        else if ((batch_attributes(p + at) & BATCH_CONTROL) == 0)
-            rc = down_batch(&d, p + at, total, out);
+    ASSERT(d->magic == 0 || d->magic == 1);
+    if (batch_crc(batch) != batch_crc_compute(batch))
+        return ERR_CORRUPT;
+    if ((batch_attributes(batch) & BATCH_CONTROL) != 0 || batch_count(batch) == 0)
+        return ERR_OK;
+    if (codec > CODEC_LZ4)
+        return ERR_UNSUPPORTED;
+    d->append_time = (batch_attributes(batch) & BATCH_LOG_APPEND_TIME) != 0;
+    if (codec == CODEC_NONE) {
+        record_iter_init(&it, batch, batch + BATCH_HEADER_BYTES, total - BATCH_HEADER_BYTES);
+        return down_plain(d, &it, out);
     }
-    buf_fini(&d.plain);
-    buf_fini(&d.set);
-    return rc;
+    d->plain.len = 0;
+    enum err rc = codec_decompress(codec, 2, batch + BATCH_HEADER_BYTES, total - BATCH_HEADER_BYTES,
+                                   d->unfolded_max, &d->plain);
+    if (rc != ERR_OK)
+        return rc;
+    record_iter_init(&it, batch, d->plain.p, d->plain.len);
+    return down_packed(d, codec, &it, out);
+}
+
+void legacy_down_fini(struct legacy_down *d)
+{
+    buf_fini(&d->plain);
+    buf_fini(&d->set);
 }

@@ -30,11 +30,26 @@ NODISCARD enum err legacy_next(struct legacy_iter *it, struct legacy_message *ou
 NODISCARD enum err legacy_to_batch(const uint8_t *p, size_t n, size_t unfolded_max,
                                    struct buf *out);
 
-/* For readers of old Fetch versions: the whole v2 batches in n bytes as messages of magic 0 or 1,
- * appended to out. Offsets and codecs are kept, headers are lost, control batches left out, and so
- * are records below first_offset of batches without a codec. UNSUPPORTED: a batch in zstd;
- * TOO_LARGE: one unfolds to more than unfolded_max; CORRUPT. */
-NODISCARD enum err legacy_from_batches(const uint8_t *p, size_t n, int8_t magic,
-                                       int64_t first_offset, size_t unfolded_max, struct buf *out);
+/* For readers of old Fetch versions: v2 batches as messages of magic 0 or 1, batch by batch. The
+ * caller sets the first group; zero the rest. Not thread-safe; end it with legacy_down_fini. */
+struct legacy_down {
+    int8_t magic;
+    int64_t first_offset; /* where the reader begins: what it has already is left out where that is
+                             possible (wrappers stay whole) */
+    size_t out_max;       /* bytes of out, but for its first message, which is always whole */
+    size_t unfolded_max;  /* bytes that a compressed batch may unfold to, in either format */
+
+    bool append_time; /* of the batch in work */
+    struct buf plain; /* its records */
+    struct buf set;   /* inner messages of its wrapper */
+};
+/* Appends the messages of a whole batch (BATCH_WHOLE by batch_peek, of total bytes) to out. Offsets
+ * and the codec are kept, headers are lost, control batches and batches without records add
+ * nothing. LIMIT: out is full; what did not fit is left out. UNSUPPORTED: zstd; TOO_LARGE:
+ * unfolded_max; CORRUPT: also a wrong CRC, which the messages' own would hide. Then out is as it
+ * was. */
+NODISCARD enum err legacy_down_batch(struct legacy_down *d, const uint8_t *batch, size_t total,
+                                     struct buf *out);
+void legacy_down_fini(struct legacy_down *d);
 
 #endif
