@@ -10,11 +10,10 @@
 
 enum { SESSION_EVICTION_MS = 120000, TOPIC_NAME_MAX = 249 };
 
-/* Sorted by key. The ranges are what the handlers do, not what the codec knows: Produce 0-2 and
- * Fetch 0-3 wait for the conversion of old message formats. */
+/* Sorted by key. The ranges are what the handlers do, not what the codec knows. */
 const struct api_row api_rows[] = {
-    {0, 3, 11, api_produce, 0},
-    {1, 4, 17, api_fetch, 0},
+    {0, 0, 11, api_produce, 0},
+    {1, 0, 17, api_fetch, 0},
     {2, 0, 9, api_list_offsets, 0},
     {3, 0, 12, api_metadata, 0},
     {4, 0, 7, api_leader_and_isr, API_INTER_BROKER},
@@ -56,6 +55,9 @@ void api_start(struct broker *b)
     a->new_topics = new_topics_new();
     lock_init(&a->turns_lock, LOCK_METADATA); /* the pool's is taken inside */
     TAILQ_INIT(&a->turns);
+    lock_init(&a->conversions_lock, LOCK_METADATA); /* as above */
+    TAILQ_INIT(&a->conversions);
+    lock_init(&a->large_conversion_lock, LOCK_LEAF);
     b->metadata = metadata_cache_new(b->loops, b->loop_count);
     b->api = a;
 }
@@ -89,6 +91,9 @@ void api_stop(struct broker *b)
         new_topics_free(&a->new_topics);
         ASSERT(TAILQ_EMPTY(&a->turns));
         lock_fini(&a->turns_lock);
+        ASSERT(TAILQ_EMPTY(&a->conversions) && a->conversions_running == 0);
+        lock_fini(&a->conversions_lock);
+        lock_fini(&a->large_conversion_lock);
         mem_free(a);
     }
     metadata_cache_free(&b->metadata);

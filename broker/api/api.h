@@ -96,8 +96,10 @@ void api_leaders_add(struct api_leaders *l, int32_t broker_id);
 
 struct produce;
 struct task;
+struct fetch_conversion;
 TAILQ_HEAD(produce_queue, produce);
 TAILQ_HEAD(task_queue, task);
+TAILQ_HEAD(fetch_conversion_queue, fetch_conversion);
 
 struct api_seat { /* owner: the loop */
     struct loop *loop;
@@ -112,6 +114,10 @@ struct api {
     struct lock turns_lock; /* tasks that need the coordination service; task.c */
     struct task_queue turns;
     int32_t turns_taken, turns_waiting;
+    struct lock conversions_lock;              /* the next two; fetch_convert.c */
+    struct fetch_conversion_queue conversions; /* that wait for their turn */
+    int32_t conversions_running;
+    struct lock large_conversion_lock; /* held by the one that unfolds a large batch */
     int seat_count;
     struct api_seat seats[];
 };

@@ -8,22 +8,36 @@
  * session, and a session's first, tell of every partition, so they look at all.
  *
  * Data are ranges of segment files; the connection sends them with sendfile, and has an io thread
- * read in what is not in the page cache. */
+ * read in what is not in the page cache. Versions 0-3 know no record batches: their answers are
+ * converted first (fetch_convert.h). If nothing is left then, because all were control batches, the
+ * fetch goes on behind them. */
 #include "broker/api/api.h"
+#include "broker/api/fetch_convert.h"
 #include "broker/api/fetch_session.h"
 #include "broker/api/new_topics.h"
 #include "broker/config.h"
 #include "broker/http/metrics.h"
 #include "broker/replica/partition.h"
+#include "common/base/slog.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
+#include "common/record/batch.h"
 
-enum { FETCH_MAGIC = 0x66657463 };
+enum {
+    FETCH_MAGIC = 0x66657463,
+    /* the first versions with a limit for the whole answer, with record batches, with zstd */
+    VERSION_MAX_BYTES = 3,
+    VERSION_BATCHES = 4,
+    VERSION_ZSTD = 10,
+    FORMAT_BATCHES = 2,
+    OLD_READ_BYTES_MIN = 65536 /* so that a run of control batches does not take many looks */
+};
 
 struct fetch_hit { /* what one look found in one partition */
     struct fetch_part *part;
     struct partition_read_result res;
-    bool is_refused; /* before it was read */
+    struct fetch_conversion_part *converted; /* NULL: sent as it is in the file */
+    bool is_refused;                         /* before it was read */
 };
 
 /* What one partition takes of a look and of the answer; a follower may name a hundred thousand. */
@@ -38,7 +52,8 @@ struct fetch {
     const struct kp_FetchRequest *req;
     struct fetch_session *session; /* NULL: none */
     struct fetch_list *list;       /* the session's, or the request's own */
-    bool is_full, is_denied, has_looked, is_waiting;
+    bool is_full, is_denied, has_looked, is_waiting, is_converting, is_hurried, has_timer;
+    int8_t format; /* FORMAT_BATCHES, or the old message format that the client reads */
     int32_t replica_id;
     int64_t replica_epoch;
     int32_t max_bytes, min_bytes;
@@ -51,9 +66,15 @@ struct fetch {
     struct kp_FetchResponse response;
     struct log_range *ranges;
     size_t range_count;
+    struct fetch_conversion conversion;
 };
 
 static void fetch_look(struct fetch *f, bool force);
+
+static bool is_old(const struct fetch *f)
+{
+    return UNLIKELY(f->format != FORMAT_BATCHES);
+}
 
 /* ---- one partition */
 
@@ -116,6 +137,38 @@ static void part_read(struct fetch *f, struct fetch_hit *h, struct partition *pa
     h->part->is_recorded |= f->replica_id < 0 || !f->has_looked;
 }
 
+/* The same for a client of an old format, whose limits count converted. Before version 3 every
+ * partition begins with its first message. */
+static void part_read_old(struct fetch *f, struct fetch_hit *h, struct partition *partition)
+{
+    int64_t left = f->max_bytes - f->bytes;
+    int64_t limit = i64_max(i64_min(h->part->max_bytes, left), OLD_READ_BYTES_MIN);
+    bool is_hard = f->request->api_version < VERSION_MAX_BYTES;
+    int64_t bytes = f->bytes;
+    if ((f->bytes > 0 && left <= 0) || (is_hard && h->part->max_bytes <= 0))
+        limit = 0;
+    if (is_hard)
+        f->bytes = 0; /* each is a first one */
+    part_read(f, h, partition, limit);
+    f->bytes = bytes;
+}
+
+/* What a topic's settings forbid to clients of this version. */
+static int16_t old_version_check(const struct fetch *f, const struct partition_read_result *res)
+{
+    if (res->compression_type == CODEC_ZSTD)
+        return KE_UNSUPPORTED_COMPRESSION_TYPE;
+    if (is_old(f) && f->replica_id < 0 && !res->is_downconversion_enabled)
+        return KE_UNSUPPORTED_VERSION;
+    return KE_NONE;
+}
+
+static void hit_release(struct fetch_hit *h)
+{
+    log_range_release(&h->res.range);
+    FREE_NULL(&h->res.aborted);
+}
+
 /* Reads the partition into a new hit. */
 static void part_look(struct fetch *f, struct fetch_part *p)
 {
@@ -140,8 +193,16 @@ static void part_look(struct fetch *f, struct fetch_part *p)
     if (f->session != NULL || f->list->news != NULL || f->has_looked)
         fetch_part_watch(f->list, p, partition); /* before the look, so that nothing is missed */
     int64_t limit = i64_min(p->max_bytes, f->max_bytes - f->bytes);
-    part_read(f, h, partition, f->bytes == 0 ? i64_max(limit, 1) : i64_max(limit, 0));
+    if (is_old(f))
+        part_read_old(f, h, partition);
+    else
+        part_read(f, h, partition, f->bytes == 0 ? i64_max(limit, 1) : i64_max(limit, 0));
     partition_unref(&partition);
+    if (UNLIKELY(f->request->api_version < VERSION_ZSTD) && h->res.error == KE_NONE &&
+        (error = old_version_check(f, &h->res)) != KE_NONE) {
+        hit_release(h);
+        part_failed(h, error);
+    }
     f->bytes += h->res.range.length;
     /* DeleteRecords waits for the followers' starts: they hear of the leader's at once */
     f->must_answer |= f->replica_id >= 0 && p->sent_start >= 0 && h->res.error == KE_NONE &&
@@ -156,10 +217,8 @@ static void part_look(struct fetch *f, struct fetch_part *p)
 
 static void hits_release(struct fetch *f)
 {
-    for (int32_t i = 0; i < f->hit_count; i++) {
-        log_range_release(&f->hits[i].res.range);
-        FREE_NULL(&f->hits[i].res.aborted);
-    }
+    for (int32_t i = 0; i < f->hit_count; i++)
+        hit_release(&f->hits[i]);
     f->hit_count = 0;
     f->bytes = 0;
     f->refused = 0;
@@ -290,7 +349,11 @@ static void answer_part(struct fetch *f, struct fetch_hit *h,
     if (res->error != KE_NONE)
         d->high_watermark = d->last_stable_offset = d->log_start_offset = -1;
     answer_aborted(f, res, d);
-    if (res->range.length > 0) {
+    if (h->converted != NULL) {
+        d->records = (struct bytes){h->converted->out.p, (int64_t)h->converted->out.len};
+        if (d->records.p == NULL)
+            d->records.p = empty;
+    } else if (res->range.length > 0) {
         d->records = (struct bytes){kp_hole, res->range.length};
         f->ranges[f->range_count++] = res->range;
         h->res.range = (struct log_range){0}; /* the answer's now */
@@ -397,15 +460,23 @@ static void fetch_end(struct fetch *f)
     f->list = NULL;
 }
 
+static void conversion_free(struct fetch *f)
+{
+    fetch_conversion_parts_free(f->conversion.parts, f->conversion.count);
+    f->conversion.parts = NULL;
+    f->conversion.count = 0;
+}
+
 static void fetch_refuse_memory(struct fetch *f)
 {
+    conversion_free(f);
     for (size_t i = 0; i < f->range_count; i++)
         log_range_release(&f->ranges[i]);
     fetch_end(f);
     api_no_memory(f->request);
 }
 
-static void fetch_reply(struct fetch *f)
+static void fetch_answer(struct fetch *f)
 {
     struct request *r = f->request;
     if (!answer_build(f)) {
@@ -418,7 +489,110 @@ static void fetch_reply(struct fetch *f)
     else
         METRIC_ADD(replica_fetch_bytes, f->bytes);
     fetch_end(f);
+    struct fetch_conversion_part *parts = f->conversion.parts; /* f ends with the request */
+    int32_t count = f->conversion.count;
     request_reply_ranges(r, &f->response, f->ranges, f->range_count);
+    if (UNLIKELY(parts != NULL))
+        fetch_conversion_parts_free(parts, count);
+}
+
+/* ---- converting */
+
+/* Nothing came out of any part, nor did an error, but a part can go on behind what was left out. */
+static bool converted_to_nothing(struct fetch *f)
+{
+    bool can_go_on = false;
+    for (int32_t i = 0; i < f->hit_count; i++) {
+        const struct fetch_hit *h = &f->hits[i];
+        if (h->res.error != KE_NONE || (h->converted != NULL && h->converted->out.len > 0))
+            return false;
+        can_go_on |= h->converted != NULL && h->converted->next_offset > h->part->fetch_offset;
+    }
+    for (int32_t i = 0; can_go_on && i < f->hit_count; i++) {
+        struct fetch_hit *h = &f->hits[i];
+        if (h->converted != NULL)
+            h->part->fetch_offset = i64_max(h->part->fetch_offset, h->converted->next_offset);
+    }
+    return can_go_on;
+}
+
+static void conversion_failed(const struct fetch *f, struct fetch_hit *h)
+{
+    int16_t error = h->converted->error;
+    METRIC_ADD(fetch_conversion_errors, 1);
+    SLOG_EVERY(1000, WARN, "api", "records cannot be converted for an old client",
+               KV_STR("topic", h->part->topic->name), KV_I("partition", h->part->index),
+               KV_I("offset", h->part->fetch_offset), KV_S("error", kerr_name(error)),
+               KV_STR("client", f->request->client_host));
+    part_failed(h, error);
+}
+
+/* The loop again, with the hits as they were. */
+static void fetch_converted(struct request *r)
+{
+    struct fetch *f;
+    CAST_OBJ(f, r->handler_data, FETCH_MAGIC);
+    f->is_converting = false;
+    if (atomic_load(&f->conversion.is_cancelled)) {
+        conversion_free(f);
+        fetch_end(f);
+        request_drop(r);
+        return;
+    }
+    METRIC_ADD(fetch_conversions, f->conversion.count);
+    f->bytes = 0;
+    for (int32_t i = 0; i < f->hit_count; i++) {
+        struct fetch_hit *h = &f->hits[i];
+        if (h->converted == NULL)
+            continue;
+        f->bytes += (int64_t)h->converted->out.len;
+        if (h->converted->error != KE_NONE)
+            conversion_failed(f, h);
+    }
+    if (!converted_to_nothing(f)) {
+        fetch_answer(f);
+        return;
+    }
+    conversion_free(f);
+    fetch_look(f, f->is_hurried);
+}
+
+/* False: there is nothing to convert. */
+static bool fetch_convert(struct fetch *f)
+{
+    struct request *r = f->request;
+    int32_t count = 0;
+    for (int32_t i = 0; i < f->hit_count; i++)
+        count += f->hits[i].res.range.length > 0;
+    if (count == 0)
+        return false;
+    /* on the heap: the parts outlive the request by a moment */
+    struct fetch_conversion_part *parts = xcalloc((size_t)count, sizeof *parts);
+    f->conversion = (struct fetch_conversion){.request = r,
+                                              .format = f->format,
+                                              .bytes_max = f->max_bytes,
+                                              .is_cut = r->api_version < VERSION_MAX_BYTES,
+                                              .parts = parts,
+                                              .done = fetch_converted};
+    for (int32_t i = 0; i < f->hit_count; i++) {
+        struct fetch_hit *h = &f->hits[i];
+        if (h->res.range.length == 0)
+            continue;
+        h->converted = &parts[f->conversion.count++];
+        *h->converted = (struct fetch_conversion_part){.range = h->res.range,
+                                                       .first_offset = h->part->fetch_offset,
+                                                       .bytes_max = h->part->max_bytes};
+        h->res.range = (struct log_range){0}; /* the conversion's now */
+    }
+    f->is_converting = true;
+    fetch_conversion_start(&f->conversion);
+    return true;
+}
+
+static void fetch_reply(struct fetch *f)
+{
+    if (!is_old(f) || !fetch_convert(f))
+        fetch_answer(f);
 }
 
 /* ---- looking and waiting */
@@ -439,6 +613,7 @@ static void fetch_pressed(struct request *r)
 {
     struct fetch *f;
     CAST_OBJ(f, r->handler_data, FETCH_MAGIC);
+    f->is_hurried |= f->is_converting;
     if (f->is_waiting)
         fetch_look(f, true);
 }
@@ -447,13 +622,17 @@ static void fetch_timeout(struct loop_timer *t)
 {
     struct fetch *f = CONTAINER_OF(t, struct fetch, timer);
     CHECK_OBJ(f, FETCH_MAGIC);
-    fetch_look(f, true);
+    if (f->is_converting)
+        f->is_hurried = true;
+    else
+        fetch_look(f, true);
 }
 
 static void fetch_look(struct fetch *f, bool force)
 {
     bool is_first = !f->has_looked;
     f->is_waiting = false;
+    f->is_hurried |= force;
     if (!look_at_parts(f)) {
         fetch_refuse_memory(f);
         return;
@@ -472,7 +651,8 @@ static void fetch_look(struct fetch *f, bool force)
     }
     settle_quiet(f);
     f->is_waiting = true;
-    if (is_first) {
+    if (!f->has_timer) {
+        f->has_timer = true;
         f->timer.fire = fetch_timeout;
         loop_timer_arm(f->request->loop, &f->timer, f->req->max_wait_ms);
     }
@@ -498,6 +678,10 @@ static void fetch_cancel(struct request *r)
 {
     struct fetch *f;
     CAST_OBJ(f, r->handler_data, FETCH_MAGIC);
+    if (f->is_converting) {
+        fetch_conversion_cancel(&f->conversion); /* fetch_converted drops the request */
+        return;
+    }
     fetch_end(f);
     request_drop(r);
 }
@@ -550,6 +734,30 @@ static int16_t session_begin(struct fetch *f)
     return KE_FETCH_SESSION_ID_NOT_FOUND;
 }
 
+/* Before version 3 an answer knew no limit, so those clients name their partitions always in the
+ * same order: with ours, which they do not know of, the last ones could wait for ever. */
+static void begin_elsewhere(struct fetch *f)
+{
+    uint32_t count = (uint32_t)f->list->count;
+    uint32_t steps = count == 0 ? 0 : (uint32_t)f->request->correlation_id % count;
+    for (; steps > 0; steps--) {
+        struct fetch_part *p = TAILQ_FIRST(&f->list->all);
+        TAILQ_REMOVE(&f->list->all, p, all);
+        TAILQ_INSERT_TAIL(&f->list->all, p, all);
+    }
+}
+
+/* Versions 0-3 read messages of format 0 or 1. */
+static void format_choose(struct fetch *f)
+{
+    int16_t version = f->request->api_version;
+    f->format = FORMAT_BATCHES;
+    if (LIKELY(version >= VERSION_BATCHES))
+        return;
+    f->format = version < 2 ? 0 : 1;
+    f->max_bytes = i32_min(f->max_bytes, f->request->broker->config->kafuka_fetch_conversion_bytes);
+}
+
 void api_fetch(struct request *r)
 {
     const struct kp_FetchRequest *req = r->body;
@@ -565,6 +773,7 @@ void api_fetch(struct request *r)
     f->replica_epoch = r->api_version >= 15 ? req->replica_state.replica_epoch : -1;
     f->is_denied = f->replica_id >= 0 && !api_cluster_allowed(r, ACL_CLUSTER_ACTION);
     f->max_bytes = i32_max(i32_min(req->max_bytes, r->broker->config->fetch_max_bytes), 0);
+    format_choose(f);
     f->min_bytes = i32_min(req->min_bytes, f->max_bytes);
     kp_defaults(&kp_FetchResponse_schema, &f->response);
     r->handler_data = f;
@@ -576,5 +785,7 @@ void api_fetch(struct request *r)
     }
     r->on_cancel = fetch_cancel;
     r->on_press = fetch_pressed;
+    if (r->api_version < VERSION_MAX_BYTES)
+        begin_elsewhere(f);
     fetch_look(f, false);
 }

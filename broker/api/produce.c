@@ -28,6 +28,7 @@ enum {
     ATTR_TRANSACTIONAL = 16,
     CODEC_SNAPPY = 2,
     CODEC_LZ4 = 3,
+    VERSION_BATCHES = 3,          /* the first without messages of format 0 and 1 */
     SMALL_COMPRESSED_BYTES = 2048 /* decompressed on the loop: cannot become large */
 };
 
@@ -257,7 +258,7 @@ static void wait_for_replicas(struct produce *p)
 static void append_all(struct produce *p)
 {
     size_t bytes = 0;
-    int errors = 0;
+    int errors = 0, old = 0;
     int64_t now_ms = clock_wall_ms();
     for (int32_t i = 0; i < p->count; i++) {
         struct produce_part *part = &p->parts[i];
@@ -276,10 +277,14 @@ static void append_all(struct produce *p)
             part_record_error(p, part);
         errors += error != KE_NONE;
         bytes += error == KE_NONE ? a.len : 0;
+        old += error == KE_NONE && a.produce_version < VERSION_BATCHES && a.len > BATCH_MAGIC_AT &&
+               a.records[BATCH_MAGIC_AT] < 2;
     }
     METRIC_ADD(produce_bytes, bytes);
     if (errors > 0)
         METRIC_ADD(produce_errors, errors);
+    if (old > 0)
+        METRIC_ADD(produce_conversions, old);
 }
 
 static void produce_appended(struct produce *p)

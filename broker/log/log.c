@@ -290,6 +290,14 @@ void log_range_warm(struct log_range *r)
     mem_free(scratch);
 }
 
+enum err log_range_read(struct log_range *r, int64_t at, void *dst, size_t n, size_t *got_out)
+{
+    int fd = log_range_fd(r);
+
+    *got_out = 0;
+    return fd < 0 ? ERR_IO : fsx_pread(fd, dst, n, at, got_out);
+}
+
 void log_range_release(struct log_range *r)
 {
     if (r->segment == NULL)

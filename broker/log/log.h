@@ -49,6 +49,10 @@ int log_range_try_fd(struct log_range *r);
 bool log_range_is_warm(struct log_range *r);
 /* Any thread; blocks: opens the file and reads the range into the page cache, for an io thread. */
 void log_range_warm(struct log_range *r);
+/* Any thread; blocks: n bytes of the range's file from position at on, which may lie behind the
+ * range where the log has whole batches; got_out less at the end of the file. */
+NODISCARD enum err log_range_read(struct log_range *r, int64_t at, void *dst, size_t n,
+                                  size_t *got_out);
 void log_range_release(struct log_range *r); /* any thread; empty ranges are fine */
 
 enum log_append_origin { LOG_FROM_CLIENT, LOG_FROM_COORDINATOR };

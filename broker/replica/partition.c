@@ -730,6 +730,8 @@ static int16_t read_locked(struct partition *p, const struct partition_read *in,
     out->last_stable_offset = log_last_stable_offset(p->log);
     out->log_start_offset = log_start_offset(p->log);
     out->log_end_offset = p->core.end_offset;
+    out->compression_type = log_config_of(p->log)->compression_type;
+    out->is_downconversion_enabled = log_config_of(p->log)->downconversion_enable;
     if (in->last_fetched_epoch >= 0) {
         rc = check_divergence(p, in, out);
         if (rc != KE_NONE || out->diverging_epoch >= 0)
@@ -751,7 +753,8 @@ void partition_read(struct partition *p, const struct partition_read *in,
                                           .diverging_end_offset = -1,
                                           .leader_id = -1,
                                           .leader_epoch = -1,
-                                          .preferred_replica = -1};
+                                          .preferred_replica = -1,
+                                          .compression_type = -1};
     partition_lock(p, &w);
     out->error = read_locked(p, in, out);
     if (out->error == KE_KAFKA_STORAGE_ERROR)

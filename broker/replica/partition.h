@@ -98,7 +98,9 @@ struct partition_read_result {
     int64_t bytes_available;         /* up to the limit, for min_bytes */
     bool is_older_segment; /* the fetch offset lies in an older segment than the limit: answer at
                               once */
-    int16_t preferred_replica; /* -1 */
+    int16_t preferred_replica;      /* -1 */
+    int8_t compression_type;        /* the topic's: -1 the producer's, else a codec */
+    bool is_downconversion_enabled; /* the topic's message.downconversion.enable */
     struct partition_aborted
         *aborted; /* read_committed: allocated, the caller frees with mem_free */
     int32_t aborted_count;

@@ -11,6 +11,8 @@
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 #include "common/protocol/schema.h"
+#include "common/record/builder.h"
+#include "common/record/legacy.h"
 #include "common/zk/zkadmin.h"
 #include "controller/controller.h"
 
@@ -33,9 +35,12 @@ struct partition {
     LIST_HEAD(, partition_watch) watches;
     int64_t appended[16]; /* lengths, in order */
     int append_count;
+    struct buf batches; /* what is in the log: for fetches of old formats */
+    bool is_downconversion_disabled;
+    int8_t compression_type;
 };
 
-enum { PARTITIONS = 3 };
+enum { PARTITIONS = 3, FILE_BYTES_MAX = 1 << 24 };
 static struct partition parts[PARTITIONS];
 static pthread_barrier_t append_gate; /* when use_gate: heavy appends wait here */
 static bool use_gate;
@@ -147,17 +152,57 @@ static void raise_hw(struct partition *p, int64_t hw)
     news(p);
 }
 
+/* As the log does it; the position in the file tells the partition too. */
+static void read_batches(struct partition *p, const struct partition_read *in,
+                         struct partition_read_result *out)
+{
+    const struct buf *b = &p->batches;
+    size_t at = 0, end;
+    while (at < b->len && batch_last_offset(b->p + at) < in->fetch_offset)
+        at += batch_total_bytes(b->p + at);
+    for (end = at; end < b->len && batch_last_offset(b->p + end) < p->hw;)
+        end += batch_total_bytes(b->p + end);
+    if (in->fetch_offset >= p->hw || at == end || in->max_bytes <= 0)
+        return;
+    out->range = (struct log_range){.position = (int64_t)at + p->index * FILE_BYTES_MAX,
+                                    .length = i64_min((int64_t)(end - at), in->max_bytes)};
+    if (in->at_least_one)
+        out->range.length = i64_max(out->range.length, (int64_t)batch_total_bytes(b->p + at));
+}
+
+static _Atomic int reads_gated; /* conversions that read; they wait while use_read_gate */
+static _Atomic bool use_read_gate;
+
+enum err log_range_read(struct log_range *r UNUSED, int64_t at, void *dst, size_t n,
+                        size_t *got_out)
+{
+    const struct buf *b = &parts[at / FILE_BYTES_MAX].batches;
+    size_t from = (size_t)(at % FILE_BYTES_MAX);
+    reads_gated++;
+    while (use_read_gate)
+        poll(NULL, 0, 1);
+    *got_out = from >= b->len ? 0 : size_min(n, b->len - from);
+    if (*got_out > 0)
+        memcpy(dst, b->p + from, *got_out);
+    return ERR_OK;
+}
+
 void partition_read(struct partition *p, const struct partition_read *in,
                     struct partition_read_result *out)
 {
-    *out = (struct partition_read_result){.high_watermark = p->hw,
-                                          .last_stable_offset = p->hw,
-                                          .log_end_offset = p->end,
-                                          .diverging_epoch = -1,
-                                          .leader_id = 1,
-                                          .preferred_replica = -1};
+    *out =
+        (struct partition_read_result){.high_watermark = p->hw,
+                                       .last_stable_offset = p->hw,
+                                       .log_end_offset = p->end,
+                                       .diverging_epoch = -1,
+                                       .leader_id = 1,
+                                       .preferred_replica = -1,
+                                       .compression_type = p->compression_type,
+                                       .is_downconversion_enabled = !p->is_downconversion_disabled};
     p->recorded += in->update_follower;
-    if (in->fetch_offset < 0 || in->fetch_offset > p->end)
+    if (p->batches.len > 0)
+        read_batches(p, in, out);
+    else if (in->fetch_offset < 0 || in->fetch_offset > p->end)
         out->error = KE_OFFSET_OUT_OF_RANGE;
     else if (in->fetch_offset < p->hw) {
         out->bytes_available = (p->hw - in->fetch_offset) * 100;
@@ -534,6 +579,8 @@ static void handle(void *arg)
     ck_abort_msg("key %d is not offered", r->api_key);
 }
 
+static int32_t correlation_id; /* of the requests to come */
+
 static struct request *send_on(int conn, int16_t key, int16_t version, const void *body,
                                void *records, struct outcome *o)
 {
@@ -543,6 +590,7 @@ static struct request *send_on(int conn, int16_t key, int16_t version, const voi
     f->r = (struct request){.magic = REQUEST_MAGIC,
                             .api_key = key,
                             .api_version = version,
+                            .correlation_id = correlation_id,
                             .broker = &broker,
                             .loop = broker.loops[0],
                             .conn = (struct conn *)(uintptr_t)(unsigned)conn,
@@ -625,9 +673,11 @@ static void start(void)
     for (int i = 0; i < PARTITIONS; i++) {
         parts[i].topic = "t";
         parts[i].index = i;
+        parts[i].compression_type = -1;
         TAILQ_INIT(&parts[i].waits);
     }
-    released = created = 0;
+    released = created = reads_gated = 0;
+    use_read_gate = false;
     is_controller = may = true;
     use_gate = false;
     publish("t", PARTITIONS + 1, 1); /* the last is not on this broker */
@@ -639,8 +689,10 @@ static void stop(void)
     loop_stop(&broker.loops[0]);
     pool_stop(&broker.io_pool);
     api_stop(&broker);
-    for (int i = 0; i < PARTITIONS; i++)
+    for (int i = 0; i < PARTITIONS; i++) {
         ck_assert_int_eq(parts[i].refs, 0);
+        buf_fini(&parts[i].batches);
+    }
     struct config *c = (struct config *)(uintptr_t)broker.config;
     config_free(&c);
     free(broker.loops);
@@ -1087,6 +1139,273 @@ START_TEST(a_waiting_fetch_is_dropped_with_its_connection)
     ck_assert_int_eq(o.end, DROPPED);
     ck_assert(LIST_EMPTY(&parts[0].watches));
     outcome_fini(&o);
+}
+END_TEST
+
+/* ---- fetch of old formats */
+
+/* Appends a batch of count records with values of value_bytes, and the markers of transactions. */
+static void store(struct partition *p, enum codec codec, int count, size_t value_bytes, int markers)
+{
+    struct batch_options o;
+    struct batch_builder b;
+    uint8_t *value = calloc(1, value_bytes);
+    batch_options_init(&o);
+    o.codec = codec;
+    o.base_offset = p->end;
+    batch_builder_init(&b, &o);
+    for (int i = 0; i < count; i++)
+        batch_builder_add(&b, 1000 + i, BYTES_NULL, (struct bytes){value, (int64_t)value_bytes},
+                          NULL, 0);
+    if (count > 0)
+        ck_assert_int_eq(batch_builder_finish(&b, &p->batches), ERR_OK);
+    batch_builder_fini(&b);
+    p->end += count;
+    o.producer_id = 1;
+    o.producer_epoch = 0;
+    for (int i = 0; i < markers; i++) {
+        o.base_offset = p->end++;
+        batch_build_marker(&o, true, 1, 1000, &p->batches);
+    }
+    p->hw = p->end;
+    free(value);
+}
+
+/* First and last offset, how many; all whole. */
+struct old_messages {
+    int64_t first, last;
+    int count;
+    int8_t magic;
+    unsigned codec;
+};
+
+static struct old_messages old_of(const struct kp_FetchResponse_PartitionData *d)
+{
+    struct legacy_iter it = {d->records.p, d->records.p + d->records.len};
+    struct old_messages o = {.first = -1, .last = -1, .magic = -1};
+    struct legacy_message m;
+    enum err rc;
+    while ((rc = legacy_next(&it, &m)) == ERR_OK) {
+        o.first = o.count++ == 0 ? m.offset : o.first;
+        o.last = m.offset;
+        o.magic = m.magic;
+        o.codec = m.codec;
+    }
+    ck_assert_int_eq(rc, ERR_NOT_FOUND);
+    return o;
+}
+
+START_TEST(old_versions_get_messages_of_their_format)
+{
+    store(&parts[0], CODEC_NONE, 3, 10, 0);
+    store(&parts[0], CODEC_GZIP, 3, 10, 1);
+    store(&parts[0], CODEC_NONE, 2, 10, 0);
+    for (int16_t v = 0; v <= 3; v++) {
+        struct outcome o;
+        struct kp_FetchRequest_FetchTopic t;
+        fetch_data d[] = {{.partition = 0, .fetch_offset = 1}};
+        struct kp_FetchRequest req = fetch_of(&t, d, 1);
+        req.max_bytes = v < 3 ? INT32_MAX : 10000;
+        call(1, v, &req, &o);
+        ck_assert_int_eq(fetched(&o, 0)->error_code, KE_NONE);
+        ck_assert_int_eq(fetched(&o, 0)->high_watermark, 9);
+        struct old_messages m = old_of(fetched(&o, 0));
+        ck_assert_int_eq(m.magic, v < 2 ? 0 : 1);
+        ck_assert_int_eq(m.first, 1);
+        ck_assert_int_eq(m.last, 8);
+        ck_assert_int_eq(m.count, 2 + 1 + 2); /* the packed ones are one */
+        outcome_fini(&o);
+    }
+}
+END_TEST
+
+START_TEST(a_message_over_the_limit_is_cut_before_version_3_and_whole_from_then_on)
+{
+    store(&parts[0], CODEC_NONE, 2, 3000, 0);
+    store(&parts[1], CODEC_NONE, 2, 3000, 0);
+    for (int16_t v = 0; v <= 3; v++) {
+        struct outcome o;
+        struct kp_FetchRequest_FetchTopic t;
+        fetch_data d[] = {{.partition = 0, .partition_max_bytes = 2000},
+                          {.partition = 1, .partition_max_bytes = 4000}};
+        struct kp_FetchRequest req = fetch_of(&t, d, 2);
+        req.max_bytes = 2000;
+        call(1, v, &req, &o);
+        if (v < 3) {
+            ck_assert_int_eq(fetched(&o, 0)->records.len, 2000);
+        } else {
+            ck_assert_int_eq(old_of(fetched(&o, 0)).count, 1);
+            ck_assert_int_eq(fetched(&o, 1)->records.len, 0);
+        }
+        outcome_fini(&o);
+        d[0].partition_max_bytes = 0; /* nothing asked of this one */
+        req.max_bytes = INT32_MAX;
+        t.partitions = &d[1];
+        t.partitions_count = 1;
+        call(1, v, &req, &o);
+        ck_assert_int_eq(old_of(fetched(&o, 0)).count, 1); /* whole messages where one fits */
+        outcome_fini(&o);
+    }
+}
+END_TEST
+
+START_TEST(many_messages_of_one_batch_come_in_pieces)
+{
+    store(&parts[0], CODEC_NONE, 100, 50, 0);
+    int64_t at = 0;
+    for (int fetches = 0; at < 100; fetches++) {
+        struct outcome o;
+        struct kp_FetchRequest_FetchTopic t;
+        fetch_data d[] = {{.partition = 0, .fetch_offset = at, .partition_max_bytes = 500}};
+        struct kp_FetchRequest req = fetch_of(&t, d, 1);
+        call(1, 2, &req, &o);
+        struct old_messages m = old_of(fetched(&o, 0));
+        ck_assert_int_eq(m.first, at);
+        ck_assert_int_gt(m.count, 1);
+        ck_assert_int_le(fetched(&o, 0)->records.len, 500);
+        at = m.last + 1;
+        ck_assert_int_lt(fetches, 100);
+        outcome_fini(&o);
+    }
+    ck_assert_int_eq(at, 100);
+}
+END_TEST
+
+START_TEST(control_batches_are_passed_over_and_then_the_fetch_waits)
+{
+    struct outcome o;
+    struct kp_FetchRequest_FetchTopic t;
+    fetch_data d[] = {{.partition = 0}, {.partition = 1}};
+    struct kp_FetchRequest req = fetch_of(&t, d, 2);
+    store(&parts[0], CODEC_NONE, 0, 0, 2000); /* more than one look takes */
+    store(&parts[0], CODEC_NONE, 1, 10, 0);
+    call(1, 1, &req, &o);
+    ck_assert_int_eq(old_of(fetched(&o, 0)).first, 2000);
+    outcome_fini(&o);
+
+    d[0].fetch_offset = 2001;
+    store(&parts[0], CODEC_NONE, 0, 0, 3);
+    struct request *r = send_on(1, 1, 1, &req, NULL, &o);
+    for (int i = 0; i < 2000 && LIST_EMPTY(&parts[0].watches); i++)
+        poll(NULL, 0, 1);
+    settle();
+    ck_assert_int_eq(o.end, NOT_YET);
+    loop_call(broker.loops[0], cancel_if_there, r);
+    wait_end(&o, DROPPED);
+    outcome_fini(&o);
+
+    req.max_wait_ms = 0; /* and does not wait when it must not */
+    call(1, 1, &req, &o);
+    ck_assert_int_eq(fetched(&o, 0)->records.len, 0);
+    ck_assert_int_eq(fetched(&o, 0)->error_code, KE_NONE);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(what_cannot_be_converted_is_an_error_of_its_partition)
+{
+    struct outcome o;
+    struct kp_FetchRequest_FetchTopic t;
+    fetch_data d[] = {{.partition = 0}, {.partition = 1}, {.partition = 2}};
+    struct kp_FetchRequest req = fetch_of(&t, d, 3);
+    req.min_bytes = 0;
+    store(&parts[0], CODEC_ZSTD, 3, 10, 0);
+    store(&parts[1], CODEC_NONE, 3, 10, 0);
+    store(&parts[2], CODEC_NONE, 3, 10, 0);
+    parts[2].batches.p[parts[2].batches.len - 1] ^= 1;
+    call(1, 3, &req, &o);
+    ck_assert_int_eq(fetched(&o, 0)->error_code, KE_UNSUPPORTED_COMPRESSION_TYPE);
+    ck_assert_int_eq(fetched(&o, 0)->high_watermark, -1);
+    ck_assert_int_eq(fetched(&o, 1)->error_code, KE_NONE);
+    ck_assert_int_eq(old_of(fetched(&o, 1)).count, 3);
+    ck_assert_int_eq(fetched(&o, 2)->error_code, KE_CORRUPT_MESSAGE);
+    outcome_fini(&o);
+
+    parts[1].is_downconversion_disabled = true;
+    parts[2].compression_type = CODEC_ZSTD;
+    call(1, 3, &req, &o);
+    ck_assert_int_eq(fetched(&o, 1)->error_code, KE_UNSUPPORTED_VERSION);
+    ck_assert_int_eq(fetched(&o, 2)->error_code, KE_UNSUPPORTED_COMPRESSION_TYPE);
+    outcome_fini(&o);
+    call(1, 9, &req, &o);
+    ck_assert_int_eq(fetched(&o, 0)->error_code, KE_NONE);
+    ck_assert_int_eq(fetched(&o, 1)->error_code, KE_NONE);
+    ck_assert_int_eq(fetched(&o, 2)->error_code, KE_UNSUPPORTED_COMPRESSION_TYPE);
+    outcome_fini(&o);
+    call(1, 10, &req, &o);
+    ck_assert_int_eq(fetched(&o, 2)->error_code, KE_NONE);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(what_unfolds_to_too_much_is_refused_and_what_is_large_is_not)
+{
+    struct outcome o;
+    struct kp_FetchRequest_FetchTopic t;
+    fetch_data d[] = {{.partition = 0}, {.partition = 1}};
+    struct kp_FetchRequest req = fetch_of(&t, d, 2);
+    store(&parts[0], CODEC_GZIP, 8, 1 << 20, 0);
+    store(&parts[1], CODEC_GZIP, 65, 1 << 20, 0);
+    req.max_bytes = 1 << 20;
+    d[0].partition_max_bytes = d[1].partition_max_bytes = 1 << 20;
+    call(1, 3, &req, &o);
+    ck_assert_int_eq(old_of(fetched(&o, 0)).codec, CODEC_GZIP);
+    ck_assert_int_eq(fetched(&o, 1)->error_code, KE_MESSAGE_TOO_LARGE);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(a_conversion_outlives_its_connection)
+{
+    struct outcome o[3];
+    struct kp_FetchRequest_FetchTopic t;
+    fetch_data d[] = {{.partition = 0}};
+    struct kp_FetchRequest req = fetch_of(&t, d, 1);
+    struct request *r[3];
+    store(&parts[0], CODEC_NONE, 3, 10, 0);
+    use_read_gate = true;
+    for (int i = 0; i < 3; i++) /* more than may run at a time */
+        r[i] = send_on(1 + i, 1, 0, &req, NULL, &o[i]);
+    for (int i = 0; i < 2000 && reads_gated == 0; i++)
+        poll(NULL, 0, 1);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(o[i].end, NOT_YET);
+        loop_call(broker.loops[0], cancel, r[i]);
+    }
+    use_read_gate = false;
+    for (int i = 0; i < 3; i++) {
+        wait_end(&o[i], DROPPED);
+        outcome_fini(&o[i]);
+    }
+}
+END_TEST
+
+START_TEST(before_version_3_no_partition_starves)
+{
+    /* each answer has room for one partition's records; every fetch begins with another */
+    struct kp_FetchRequest_FetchTopic t;
+    fetch_data d[] = {{.partition = 0, .partition_max_bytes = 1 << 20},
+                      {.partition = 1, .partition_max_bytes = 1 << 20},
+                      {.partition = 2, .partition_max_bytes = 1 << 20}};
+    struct kp_FetchRequest req = fetch_of(&t, d, 3);
+    int told[PARTITIONS] = {0};
+    ((struct config *)(uintptr_t)broker.config)->kafuka_fetch_conversion_bytes = 65536;
+    for (int i = 0; i < PARTITIONS; i++)
+        store(&parts[i], CODEC_NONE, 1, 65536, 0);
+    for (int i = 0; i < 2 * PARTITIONS; i++) {
+        struct outcome o;
+        correlation_id = i;
+        call(1, 1, &req, &o);
+        for (int k = 0; k < o.u.fetch.responses_count; k++)
+            for (int j = 0; j < o.u.fetch.responses[k].partitions_count; j++) {
+                const struct kp_FetchResponse_PartitionData *p =
+                    &o.u.fetch.responses[k].partitions[j];
+                told[p->partition_index] += p->records.len > 0;
+            }
+        outcome_fini(&o);
+    }
+    for (int i = 0; i < PARTITIONS; i++)
+        ck_assert_int_eq(told[i], 2);
 }
 END_TEST
 
@@ -1611,6 +1930,14 @@ int main(void)
         a_follower_with_news_while_it_waits_is_recorded_by_its_next_fetch,
         what_did_not_fit_is_first_in_the_next_answer,
         a_waiting_fetch_is_dropped_with_its_connection,
+        old_versions_get_messages_of_their_format,
+        a_message_over_the_limit_is_cut_before_version_3_and_whole_from_then_on,
+        many_messages_of_one_batch_come_in_pieces,
+        control_batches_are_passed_over_and_then_the_fetch_waits,
+        what_cannot_be_converted_is_an_error_of_its_partition,
+        what_unfolds_to_too_much_is_refused_and_what_is_large_is_not,
+        a_conversion_outlives_its_connection,
+        before_version_3_no_partition_starves,
         version_0_means_all_by_an_empty_list_and_version_1_none,
         a_missing_topic_is_created_and_has_its_leader_in_the_same_answer,
         without_the_coordination_service_nothing_waits_for_it,

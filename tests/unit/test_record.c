@@ -470,6 +470,21 @@ START_TEST(old_message_sets_become_one_batch)
 }
 END_TEST
 
+/* All batches in n bytes, a cut one at the end left out. */
+static enum err down_all(const uint8_t *p, size_t n, int8_t magic, int64_t first_offset,
+                         size_t out_max, struct buf *out)
+{
+    struct legacy_down d = {
+        .magic = magic, .first_offset = first_offset, .out_max = out_max, .unfolded_max = 1 << 20};
+    enum err rc = ERR_OK;
+    size_t total;
+
+    for (; rc == ERR_OK && batch_peek(p, n, &total) == BATCH_WHOLE; p += total, n -= total)
+        rc = legacy_down_batch(&d, p, total, out);
+    legacy_down_fini(&d);
+    return rc;
+}
+
 START_TEST(batches_become_old_messages_for_old_readers)
 {
     int8_t magic = (int8_t)(_i / 4);
@@ -498,8 +513,7 @@ START_TEST(batches_become_old_messages_for_old_readers)
     uint8_t cut[80];
     memcpy(cut, batches.p, sizeof cut);
     buf_add(&batches, cut, sizeof cut); /* a cut batch at the end */
-    ck_assert_int_eq(legacy_from_batches(batches.p, batches.len, magic, 102, 1 << 20, &old),
-                     ERR_OK);
+    ck_assert_int_eq(down_all(batches.p, batches.len, magic, 102, 1 << 20, &old), ERR_OK);
     it = (struct legacy_iter){old.p, old.p + old.len};
     int64_t shift = 0;
     int first = codec == CODEC_NONE ? 2 : 0;
@@ -527,12 +541,59 @@ START_TEST(batches_become_old_messages_for_old_readers)
     ck_assert_int_eq(legacy_to_batch(old.p, old.len, 1 << 20, &again), ERR_OK);
     ck_assert_int_eq(batch_count(again.p), 5 - first);
     buf_fini(&again);
+    /* behind the end nothing is left, and what is damaged stays so */
+    old.len = 0;
+    ck_assert_int_eq(down_all(batches.p, batches.len, magic, 105, 1 << 20, &old), ERR_OK);
+    ck_assert_uint_eq(old.len, 0);
+    batches.p[whole - 1] ^= 1;
+    ck_assert_int_eq(down_all(batches.p, whole, magic, 0, 1 << 20, &old), ERR_CORRUPT);
     be16_store(batches.p + BATCH_AT_ATTRIBUTES, CODEC_ZSTD);
-    ck_assert_int_eq(legacy_from_batches(batches.p, whole, magic, 0, 1 << 20, &old),
-                     ERR_UNSUPPORTED);
+    be32_store(batches.p + BATCH_AT_CRC, batch_crc_compute(batches.p));
+    ck_assert_int_eq(down_all(batches.p, whole, magic, 0, 1 << 20, &old), ERR_UNSUPPORTED);
+    ck_assert_uint_eq(old.len, 0);
     buf_fini(&batches);
     buf_fini(&old);
     buf_fini(&inner);
+}
+END_TEST
+
+START_TEST(old_readers_get_whole_messages_up_to_their_limit)
+{
+    int8_t magic = (int8_t)(_i % 2);
+    bool is_packed = _i >= 2;
+    struct batch_options o;
+    struct batch_builder b;
+    struct buf batches = {0}, all = {0}, some = {0};
+    struct legacy_message m;
+    int messages = 0;
+
+    batch_options_init(&o);
+    o.codec = is_packed ? CODEC_GZIP : CODEC_NONE;
+    o.log_append_time_ms = T0 + 7;
+    for (o.base_offset = 0; o.base_offset < 9; o.base_offset += 3) {
+        batch_builder_init(&b, &o);
+        for (int i = 0; i < 3; i++)
+            batch_builder_add(&b, T0, BYTES_NULL, BYTES_LIT("value"), NULL, 0);
+        ck_assert_int_eq(batch_builder_finish(&b, &batches), ERR_OK);
+        batch_builder_fini(&b);
+    }
+    ck_assert_int_eq(down_all(batches.p, batches.len, magic, 0, SIZE_MAX, &all), ERR_OK);
+    for (size_t max = 0; max <= all.len; max++) {
+        some.len = 0;
+        enum err rc = down_all(batches.p, batches.len, magic, 0, max, &some);
+        ck_assert_int_eq(rc, max == all.len ? ERR_OK : ERR_LIMIT);
+        ck_assert(some.len <= max || max < all.len / (is_packed ? 3 : 9));
+        ck_assert_int_eq(memcmp(some.p, all.p, some.len), 0);
+        struct legacy_iter it = {some.p, some.p + some.len};
+        for (messages = 0; (rc = legacy_next(&it, &m)) == ERR_OK; messages++)
+            ck_assert_int_eq(m.timestamp_ms, magic == 0 ? -1 : T0 + 7);
+        ck_assert_int_eq(rc, ERR_NOT_FOUND);
+        ck_assert_int_ge(messages, 1);
+    }
+    ck_assert_int_eq(messages, is_packed ? 3 : 9);
+    buf_fini(&batches);
+    buf_fini(&all);
+    buf_fini(&some);
 }
 END_TEST
 
@@ -595,6 +656,7 @@ int main(void)
     tcase_add_loop_test(t, compressed_batches_are_built_and_read, CODEC_NONE, CODEC_COUNT);
     tcase_add_loop_test(t, old_message_sets_become_one_batch, 0, 8);
     tcase_add_loop_test(t, batches_become_old_messages_for_old_readers, 0, 8);
+    tcase_add_loop_test(t, old_readers_get_whole_messages_up_to_their_limit, 0, 4);
     tcase_add_test(t, wrappers_stand_alone_and_are_not_nested);
     tcase_add_test(t, codec_names_are_kafkas);
     suite_add_tcase(s, t);
