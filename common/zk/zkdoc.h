@@ -15,8 +15,10 @@
 enum {
     ZKDOC_BYTES_MAX = 4 << 20,
     ZKDOC_DEPTH_MAX = 16,
-    ZKDOC_PARTITIONS_MAX = 1 << 20, /* of one document */
-    ZKDOC_REPLICAS_MAX = 1000,      /* of one partition */
+    ZKDOC_PARTITIONS_MAX = 1 << 20,  /* of one document */
+    ZKDOC_REPLICAS_MAX = 1000,       /* of one partition */
+    ZKDOC_SUBSCRIPTIONS_MAX = 10000, /* topics of one member of a group */
+    ZKDOC_STREAMS_MAX = 10000,       /* of one member and topic */
 };
 
 /* Security protocols as numbered in the protocol. */
@@ -174,6 +176,35 @@ struct zkdoc_features {
 NODISCARD enum err zkdoc_features_parse(struct bytes data, struct arena *a,
                                         struct zkdoc_features *out, struct errtext *why);
 void zkdoc_features_format(const struct zkdoc_features *d, struct buf *out);
+
+/* ---- /consumers/G/ids/ID: a member of a ZooKeeper consumer group (version 1). Kafka's own
+ * consumers do not write "assignment" and ignore it; it comes last, only as "ceil". */
+enum zkdoc_pattern { ZKDOC_STATIC, ZKDOC_WHITE_LIST, ZKDOC_BLACK_LIST };
+const char *zkdoc_pattern_name(enum zkdoc_pattern p); /* "white_list" */
+struct zkdoc_subscription {
+    const char *name; /* a topic; of a filter the regular expression */
+    int32_t streams;
+};
+struct zkdoc_consumer {
+    enum zkdoc_pattern pattern;
+    struct zkdoc_subscription *subscriptions; /* of a filter exactly one */
+    int32_t subscription_count;
+    int64_t timestamp_ms; /* -1: none given */
+    bool is_ceil;         /* knows the ceil rule of range assignment */
+};
+NODISCARD enum err zkdoc_consumer_parse(struct bytes data, struct arena *a,
+                                        struct zkdoc_consumer *out, struct errtext *why);
+void zkdoc_consumer_format(const struct zkdoc_consumer *d, struct buf *out);
+
+/* ---- /consumers/G/owners/T/P: "<consumer id>-<stream>", no JSON. (/consumers/G/offsets/T/P is a
+ * zkdoc_number.) */
+struct zkdoc_owner {
+    const char *consumer_id;
+    int32_t stream;
+};
+NODISCARD enum err zkdoc_owner_parse(struct bytes data, struct arena *a, struct zkdoc_owner *out,
+                                     struct errtext *why);
+void zkdoc_owner_format(const struct zkdoc_owner *d, struct buf *out);
 
 /* Appends text as a JSON string, quoted; invalid UTF-8 becomes U+FFFD. */
 void zkdoc_json_string(struct buf *out, const char *text);

@@ -9,7 +9,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { ARENA_BYTES_MAX = 16 << 20 };
+enum { ARENA_BYTES_MAX = 16 << 20, KINDS = 14 };
 
 /* Parses data as a document of this kind and formats it. */
 static enum err there_and_back(int kind, struct bytes data, struct arena *a, struct buf *out,
@@ -48,6 +48,10 @@ static enum err there_and_back(int kind, struct bytes data, struct arena *a, str
             zkdoc_producer_id_block_format(&d, out))
         DOC(11, struct zkdoc_features, zkdoc_features_parse(data, a, &d, why),
             zkdoc_features_format(&d, out))
+        DOC(12, struct zkdoc_consumer, zkdoc_consumer_parse(data, a, &d, why),
+            zkdoc_consumer_format(&d, out))
+        DOC(13, struct zkdoc_owner, zkdoc_owner_parse(data, a, &d, why),
+            zkdoc_owner_format(&d, out))
     default:
         break;
     }
@@ -64,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size < 1)
         return 0;
-    int kind = data[0] % 12;
+    int kind = data[0] % KINDS;
     enum err rc = there_and_back(kind, doc, &a, &first, &why);
     if (rc == ERR_OK) {
         struct bytes written = {first.p, (int64_t)first.len};
@@ -104,6 +108,9 @@ static const char *const documents[] = {
     "{\"version\":1,\"broker\":2,\"event\":1}",
     "{\"version\":1,\"broker\":2,\"block_start\":\"3000\",\"block_end\":\"3999\"}",
     "{\"version\":2,\"status\":1,\"features\":{\"f\":{\"max_version_level\":3}}}",
+    "{\"version\":1,\"subscription\":{\"a\\\\d.*\":2},\"pattern\":\"white_list\","
+    "\"timestamp\":\"1731000000000\",\"assignment\":\"ceil\"}",
+    "g1_web01-1731000000000-3f2b9c1d-10",
 };
 
 int main(int argc, char **argv)
@@ -117,7 +124,7 @@ int main(int argc, char **argv)
         return replay_run(&r, 0, 0);
     for (size_t i = 0; i < ARRAY_LEN(documents); i++) {
         struct buf b = {0};
-        buf_printf(&b, "%c%s", (int)i + 12, documents[i]); /* 12 is no terminator for kind 0 */
+        buf_printf(&b, "%c%s", (int)i + KINDS, documents[i]); /* 0 would end the text */
         replay_add(&r, b.p, b.len);
         buf_fini(&b);
     }

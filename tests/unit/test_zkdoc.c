@@ -313,6 +313,79 @@ END_TEST
 
 /* Every prefix and every single changed byte of a good document: an answer or an error, never a
  * crash (the sanitizers look on). */
+START_TEST(a_consumer_is_read_and_written_as_the_old_consumer_writes_it)
+{
+    static const char topics[] =
+        "{\"version\":1,\"subscription\":{\"orders\":2,\"clicks\":1},\"pattern\":\"static\","
+        "\"timestamp\":\"1731000000000\"}";
+    static const char filter[] =
+        "{\"version\":1,\"subscription\":{\"log_\\\\d.*\":2},\"pattern\":\"black_list\","
+        "\"timestamp\":\"1731000000000\",\"assignment\":\"ceil\"}";
+    struct zkdoc_consumer c;
+
+    ck_assert_int_eq(zkdoc_consumer_parse(text(topics), &arena, &c, &why), ERR_OK);
+    ck_assert_int_eq(c.pattern, ZKDOC_STATIC);
+    ck_assert_int_eq(c.subscription_count, 2);
+    ck_assert_str_eq(c.subscriptions[0].name, "orders"); /* in the order of the document */
+    ck_assert_int_eq(c.subscriptions[0].streams, 2);
+    ck_assert_str_eq(c.subscriptions[1].name, "clicks");
+    ck_assert_int_eq(c.timestamp_ms, 1731000000000);
+    ck_assert(!c.is_ceil);
+    CHECK_FORMAT(zkdoc_consumer_format(&c, &out), topics);
+    ck_assert_int_eq(zkdoc_consumer_parse(text(filter), &arena, &c, &why), ERR_OK);
+    ck_assert_int_eq(c.pattern, ZKDOC_BLACK_LIST);
+    ck_assert_str_eq(c.subscriptions[0].name, "log_\\d.*");
+    ck_assert(c.is_ceil);
+    CHECK_FORMAT(zkdoc_consumer_format(&c, &out), filter);
+}
+END_TEST
+
+static const char *const broken_consumers[] = {
+    "",
+    "not json",
+    "[]",
+    "*2*regex", /* of 0.7 */
+    "{}",
+    "{\"version\":1,\"subscription\":{\"a\":1}}",
+    "{\"version\":1,\"pattern\":\"static\"}",
+    "{\"version\":1,\"subscription\":{\"a\":1},\"pattern\":\"dynamic\"}",
+    "{\"version\":1,\"subscription\":{\"a\":1},\"pattern\":7}",
+    "{\"version\":1,\"subscription\":[\"a\"],\"pattern\":\"static\"}",
+    "{\"version\":1,\"subscription\":{\"a\":\"x\"},\"pattern\":\"static\"}",
+    "{\"version\":1,\"subscription\":{\"a\":-1},\"pattern\":\"static\"}",
+    "{\"version\":1,\"subscription\":{\"a\":10001},\"pattern\":\"static\"}",
+    "{\"version\":1,\"subscription\":{},\"pattern\":\"white_list\"}",
+    "{\"version\":1,\"subscription\":{\"a\":1,\"b\":1},\"pattern\":\"white_list\"}",
+    "{\"version\":1,\"subscription\":{\"a\":1},\"pattern\":\"static\",\"timestamp\":\"x\"}",
+};
+
+START_TEST(broken_consumers_are_errors_with_text)
+{
+    struct zkdoc_consumer c;
+
+    why.text[0] = 0;
+    ck_assert_int_eq(zkdoc_consumer_parse(text(broken_consumers[_i]), &arena, &c, &why),
+                     ERR_CORRUPT);
+    ck_assert_str_ne(why.text, "");
+    ck_assert_int_eq(c.subscription_count, 0);
+}
+END_TEST
+
+START_TEST(an_owner_is_an_id_and_a_number)
+{
+    static const char *const broken[] = {"", "g1_h", "-1", "g1_h-", "g1_h-x", "g1_h-99999999999"};
+    struct zkdoc_owner o;
+
+    ck_assert_int_eq(zkdoc_owner_parse(text("g1_web-01-17-ab-10"), &arena, &o, &why), ERR_OK);
+    ck_assert_str_eq(o.consumer_id, "g1_web-01-17-ab");
+    ck_assert_int_eq(o.stream, 10);
+    CHECK_FORMAT(zkdoc_owner_format(&o, &out), "g1_web-01-17-ab-10");
+    for (size_t i = 0; i < ARRAY_LEN(broken); i++)
+        ck_assert_int_eq(zkdoc_owner_parse(text(broken[i]), &arena, &o, &why), ERR_CORRUPT);
+    ck_assert_int_eq(zkdoc_owner_parse(BYTES_NULL, &arena, &o, &why), ERR_CORRUPT);
+}
+END_TEST
+
 START_TEST(damaged_documents_never_crash)
 {
     static const char good[] =
@@ -350,6 +423,24 @@ START_TEST(damaged_documents_never_crash)
 }
 END_TEST
 
+START_TEST(a_damaged_consumer_never_crashes)
+{
+    static const char good[] = "{\"subscription\":{\"t\":1},\"pattern\":\"static\",\"timestamp\":"
+                               "\"1\",\"assignment\":\"ceil\"}";
+    char doc[sizeof good];
+
+    for (size_t i = 0; i < sizeof good - 1; i++)
+        for (int k = 1; k < 127; k++) {
+            struct zkdoc_consumer c;
+            memcpy(doc, good, sizeof good);
+            doc[i] = (char)k;
+            if (zkdoc_consumer_parse(text(doc), &arena, &c, &why) == ERR_OK)
+                ck_assert_int_le(c.subscription_count, 1);
+            arena_reset(&arena);
+        }
+}
+END_TEST
+
 START_TEST(a_document_over_the_limit_is_refused)
 {
     struct zkdoc_config c;
@@ -380,7 +471,11 @@ int main(void)
     tcase_add_test(t, broken_utf8_is_not_written);
     tcase_add_loop_test(t, broken_topics_are_errors_with_text, 0, ARRAY_LEN(broken_topics));
     tcase_add_loop_test(t, broken_brokers_are_errors_with_text, 0, ARRAY_LEN(broken_brokers));
+    tcase_add_test(t, a_consumer_is_read_and_written_as_the_old_consumer_writes_it);
+    tcase_add_loop_test(t, broken_consumers_are_errors_with_text, 0, ARRAY_LEN(broken_consumers));
+    tcase_add_test(t, an_owner_is_an_id_and_a_number);
     tcase_add_test(t, damaged_documents_never_crash);
+    tcase_add_test(t, a_damaged_consumer_never_crashes);
     tcase_add_test(t, a_document_over_the_limit_is_refused);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
