@@ -28,6 +28,8 @@ static const struct tool {
     {"console-consumer", cmd_console_consumer, "prints records of topics", "ConsoleConsumer"},
     {"console-producer", cmd_console_producer, "sends lines of the standard input",
      "ConsoleProducer"},
+    {"consumer-groups", cmd_consumer_groups,
+     "lists, describes, explains, resets and deletes consumer groups", "ConsumerGroupCommand"},
     {"consumer-perf-test", cmd_consumer_perf_test, "measures consuming", "ConsumerPerformance"},
     {"delete-records", cmd_delete_records, "deletes the records before an offset",
      "DeleteRecordsCommand"},

@@ -9,6 +9,7 @@ int cmd_cluster(int argc, char **argv);
 int cmd_configs(int argc, char **argv);
 int cmd_console_consumer(int argc, char **argv);
 int cmd_console_producer(int argc, char **argv);
+int cmd_consumer_groups(int argc, char **argv);
 int cmd_consumer_perf_test(int argc, char **argv);
 int cmd_delete_records(int argc, char **argv);
 int cmd_describe(int argc, char **argv);
