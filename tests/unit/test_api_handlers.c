@@ -3,6 +3,7 @@
  * coordination service that answers by an update of the metadata, replies that are encoded for the
  * request's version and decoded again. */
 #include "broker/api/api.h"
+#include "broker/api/zk_offsets.h"
 #include "broker/config.h"
 #include "broker/replica/replicas.h"
 #include "broker/replica/watch.h"
@@ -368,6 +369,88 @@ enum coord_state coord_state_now(const struct coord *c UNUSED)
     return coord_is_away ? COORD_DISCONNECTED : COORD_CONNECTED;
 }
 
+/* A few nodes; each call is answered at once. */
+enum { ZNODES_MAX = 8 };
+static struct znode {
+    char *path, *data;
+} znodes[ZNODES_MAX];
+static enum err coord_error;         /* of every call */
+static const char *somebody_creates; /* this data, as we are about to */
+
+static struct znode *znode(const char *path)
+{
+    for (int i = 0; path != NULL && i < ZNODES_MAX; i++)
+        if (znodes[i].path != NULL && strcmp(znodes[i].path, path) == 0)
+            return &znodes[i];
+    return NULL;
+}
+
+static void znode_set(const char *path, const char *data, size_t n)
+{
+    struct znode *z = znode(path);
+    for (int i = 0; z == NULL && i < ZNODES_MAX; i++)
+        if (znodes[i].path == NULL)
+            z = &znodes[i];
+    ck_assert_ptr_nonnull(z);
+    if (z->path == NULL)
+        z->path = strdup(path);
+    free(z->data);
+    z->data = strndup(data, n);
+}
+
+static void znodes_clear(void)
+{
+    for (int i = 0; i < ZNODES_MAX; i++) {
+        free(znodes[i].path);
+        free(znodes[i].data);
+        znodes[i] = (struct znode){NULL, NULL};
+    }
+}
+
+void coord_get(struct coord *c UNUSED, const char *path, bool watch UNUSED,
+               struct mailbox *to UNUSED, coord_done done, void *arg)
+{
+    const struct znode *z = znode(path);
+    struct coord_result r = {.err = coord_error != ERR_OK ? coord_error
+                                    : z == NULL           ? ERR_NOT_FOUND
+                                                          : ERR_OK};
+    if (r.err == ERR_OK)
+        r.data = (struct bytes){(const uint8_t *)z->data, (int64_t)strlen(z->data)};
+    done(arg, &r);
+}
+
+void coord_multi(struct coord *c UNUSED, const struct coord_op *ops, int32_t count,
+                 struct mailbox *to UNUSED, coord_done done, void *arg)
+{
+    struct coord_result r = {.err = coord_error};
+    ck_assert_int_eq(count, 1);
+    ck_assert_int_eq(ops->kind, COORD_OP_SET);
+    ck_assert_int_eq(ops->version, -1);
+    if (r.err == ERR_OK && znode(ops->path) == NULL)
+        r.err = ERR_NOT_FOUND;
+    if (r.err == ERR_OK)
+        znode_set(ops->path, (const char *)ops->data.p, (size_t)ops->data.len);
+    done(arg, &r);
+}
+
+void coord_create_recursive(struct coord *c UNUSED, const char *path, struct bytes data,
+                            struct mailbox *to UNUSED, coord_done done, void *arg)
+{
+    struct coord_result r = {.err = ERR_OK};
+    if (somebody_creates != NULL) {
+        znode_set(path, somebody_creates, strlen(somebody_creates));
+        r.err = ERR_EXISTS;
+    } else {
+        znode_set(path, (const char *)data.p, (size_t)data.len);
+    }
+    done(arg, &r);
+}
+
+void coord_wait_all(struct coord *c UNUSED, struct mailbox *to UNUSED, const int32_t *pending)
+{
+    ck_assert_int_eq(*pending, 0);
+}
+
 int16_t zkadmin_create_topic(struct coord *c UNUSED, const struct zkadmin_new_topic *t,
                              struct errtext *why)
 {
@@ -472,6 +555,8 @@ struct outcome {
         struct kp_DeleteRecordsResponse records;
         struct kp_DescribeClusterResponse cluster;
         struct kp_FindCoordinatorResponse coordinator;
+        struct kp_OffsetCommitResponse commit;
+        struct kp_OffsetFetchResponse committed;
     } u;
     size_t range_count;
 };
@@ -570,6 +655,10 @@ static void handle(void *arg)
 {
     struct request *r = arg;
     open_request = r;
+    if (r->api_version == 0 && (r->api_key == 8 || r->api_key == 9)) {
+        (r->api_key == 8 ? zk_offset_commit : zk_offset_fetch)(r);
+        return;
+    }
     for (size_t i = 0; i < api_row_count; i++)
         if (api_rows[i].key == r->api_key) {
             ck_assert_int_le(r->api_version, api_rows[i].max_version);
@@ -680,12 +769,16 @@ static void start(void)
     use_read_gate = false;
     is_controller = may = true;
     use_gate = false;
+    coord_is_away = false;
+    coord_error = ERR_OK;
+    somebody_creates = NULL;
     publish("t", PARTITIONS + 1, 1); /* the last is not on this broker */
     settle();
 }
 
 static void stop(void)
 {
+    znodes_clear();
     loop_stop(&broker.loops[0]);
     pool_stop(&broker.io_pool);
     api_stop(&broker);
@@ -1912,6 +2005,119 @@ START_TEST(any_valid_request_is_ended_and_its_answer_can_be_encoded)
 }
 END_TEST
 
+/* ---- offsets of old groups */
+
+typedef struct kp_OffsetCommitRequest_OffsetCommitRequestPartition commit_data;
+
+static void commit(const char *group, commit_data *d, int32_t count, struct outcome *o)
+{
+    struct kp_OffsetCommitRequest_OffsetCommitRequestTopic t = {
+        .name = STR_LIT("t"), .partitions = d, .partitions_count = count};
+    struct kp_OffsetCommitRequest req = {
+        .group_id = str_of(group), .topics = &t, .topics_count = 1};
+    call(8, 0, &req, o);
+}
+
+static int16_t commit_error(const struct outcome *o, int i)
+{
+    return o->u.commit.topics[0].partitions[i].error_code;
+}
+
+static void fetch_offsets(const char *group, int32_t *indexes, int32_t count, struct outcome *o)
+{
+    struct kp_OffsetFetchRequest_OffsetFetchRequestTopic t = {
+        .name = STR_LIT("t"), .partition_indexes = indexes, .partition_indexes_count = count};
+    struct kp_OffsetFetchRequest req = {.group_id = str_of(group), .topics = &t, .topics_count = 1};
+    call(9, 0, &req, o);
+}
+
+static const struct kp_OffsetFetchResponse_OffsetFetchResponsePartition *
+offset_of(const struct outcome *o, int i)
+{
+    return &o->u.committed.topics[0].partitions[i];
+}
+
+static const char *stored_at(const char *path)
+{
+    const struct znode *z = znode(path);
+    return z == NULL ? "" : z->data;
+}
+
+START_TEST(old_offsets_are_decimal_text_in_the_coordination_service)
+{
+    struct outcome o;
+    commit_data d[] = {{.partition_index = 0, .committed_offset = 1523},
+                       {.partition_index = 2, .committed_offset = INT64_MAX},
+                       {.partition_index = 77, .committed_offset = 5}};
+    commit("g", d, 3, &o);
+    ck_assert_int_eq(commit_error(&o, 0), KE_NONE);
+    ck_assert_int_eq(commit_error(&o, 1), KE_NONE);
+    ck_assert_int_eq(commit_error(&o, 2), KE_UNKNOWN_TOPIC_OR_PARTITION);
+    outcome_fini(&o);
+    ck_assert_str_eq(stored_at("/consumers/g/offsets/t/0"), "1523");
+    ck_assert_str_eq(stored_at("/consumers/g/offsets/t/2"), "9223372036854775807");
+    d[0].committed_offset = 7; /* back again, and by somebody who was first to create it */
+    somebody_creates = "1";
+    d[1].partition_index = 1;
+    d[1].committed_offset = 2;
+    commit("g", d, 2, &o);
+    outcome_fini(&o);
+    ck_assert_str_eq(stored_at("/consumers/g/offsets/t/0"), "7");
+    ck_assert_str_eq(stored_at("/consumers/g/offsets/t/1"), "2");
+
+    int32_t indexes[] = {2, 0, 77, 3};
+    znode_set("/consumers/g/offsets/t/0", "12x", 3);
+    fetch_offsets("g", indexes, 4, &o);
+    ck_assert_int_eq(offset_of(&o, 0)->committed_offset, INT64_MAX);
+    ck_assert_int_eq(offset_of(&o, 0)->error_code, KE_NONE);
+    ck_assert_int_eq(offset_of(&o, 0)->metadata.len, 0);
+    ck_assert_int_eq(offset_of(&o, 1)->error_code, KE_UNKNOWN_SERVER_ERROR); /* no number */
+    for (int i = 1; i < 4; i++)
+        ck_assert_int_eq(offset_of(&o, i)->committed_offset, -1);
+    for (int i = 2; i < 4; i++) /* no such partition; no offset of it */
+        ck_assert_int_eq(offset_of(&o, i)->error_code, KE_UNKNOWN_TOPIC_OR_PARTITION);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(old_offsets_that_cannot_be_kept_are_refused_one_by_one)
+{
+    static const char *const bad[] = {"", "a/b", ".", "..", "a\nb"};
+    static char text[4098];
+    struct outcome o;
+    int32_t index = 0;
+    commit_data d[] = {{.partition_index = 0}, {.partition_index = 1}};
+    memset(text, 'x', sizeof text - 1);
+    d[0].committed_metadata = (struct str){text, 4097};
+    d[1].committed_metadata = (struct str){text, 4096};
+    commit("g", d, 2, &o);
+    ck_assert_int_eq(commit_error(&o, 0), KE_OFFSET_METADATA_TOO_LARGE);
+    ck_assert_int_eq(commit_error(&o, 1), KE_NONE);
+    outcome_fini(&o);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        commit(bad[i], d, 2, &o);
+        ck_assert_int_eq(commit_error(&o, 1), KE_INVALID_GROUP_ID);
+        outcome_fini(&o);
+        fetch_offsets(bad[i], &index, 1, &o);
+        ck_assert_int_eq(offset_of(&o, 0)->error_code, KE_INVALID_GROUP_ID);
+        outcome_fini(&o);
+    }
+    coord_error = ERR_UNKNOWN_OUTCOME;
+    commit("g", d, 2, &o);
+    ck_assert_int_eq(commit_error(&o, 1), KE_REQUEST_TIMED_OUT);
+    outcome_fini(&o);
+    coord_is_away = true;
+    fetch_offsets("g", &index, 1, &o);
+    ck_assert_int_eq(offset_of(&o, 0)->error_code, KE_REQUEST_TIMED_OUT);
+    ck_assert_int_eq(offset_of(&o, 0)->committed_offset, -1);
+    outcome_fini(&o);
+    may = false;
+    commit("g", d, 2, &o);
+    ck_assert_int_eq(commit_error(&o, 1), KE_GROUP_AUTHORIZATION_FAILED);
+    outcome_fini(&o);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {
@@ -1952,6 +2158,8 @@ int main(void)
         log_dirs_epochs_deletions_and_the_cluster,
         an_update_of_the_metadata_needs_the_newest_controller,
         without_permission_nothing_is_told,
+        old_offsets_are_decimal_text_in_the_coordination_service,
+        old_offsets_that_cannot_be_kept_are_refused_one_by_one,
     };
     Suite *s = suite_create("api");
     TCase *t = tcase_create("handlers");
