@@ -4,6 +4,7 @@
 #include "broker/api/api.h"
 #include "broker/api/task.h"
 #include "broker/replica/partition.h"
+#include "common/base/clock.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 
@@ -34,22 +35,24 @@ struct offsets_task {
 
 /* ---- looking up; any thread */
 
-/* v0 knows a list: the end, then the start when two are asked for. Bases of the segments between
- * are not told: clients of that version take the first. */
-static void answer_v0(struct request *r, struct offsets_item *it, int64_t offset)
+/* v0 knows a list: the end and starts of segments, newest first. */
+static void item_look_v0(struct request *r, struct offsets_item *it)
 {
-    struct partition_info info;
-    int64_t *list = api_alloc(r, 2, sizeof *list);
-    if (list == NULL || it->max_num_offsets <= 0 || offset < 0)
-        return;
-    list[0] = offset;
-    it->answer->old_style_offsets = list;
-    it->answer->old_style_offsets_count = 1;
-    partition_describe(it->partition, &info);
-    if (it->max_num_offsets > 1 && info.log_start_offset < offset) {
-        list[1] = info.log_start_offset;
-        it->answer->old_style_offsets_count = 2;
+    const struct kp_ListOffsetsRequest *req = r->body;
+    int64_t *found = NULL;
+    int32_t count = 0;
+    it->answer->error_code = partition_list_marks(it->partition, it->timestamp, it->max_num_offsets,
+                                                  req->replica_id, clock_wall_ms(), &found, &count);
+    int64_t *list = api_alloc(r, (size_t)count, sizeof *list);
+    if (list == NULL) { /* the request's limit: the client may ask for fewer */
+        it->answer->error_code = KE_UNKNOWN_SERVER_ERROR;
+    } else if (count > 0) {
+        memcpy(list, found, (size_t)count * sizeof *list);
+        it->answer->old_style_offsets = list;
+        it->answer->old_style_offsets_count = count;
     }
+    mem_free(found);
+    partition_unref(&it->partition);
 }
 
 static void item_look(struct request *r, struct offsets_item *it)
@@ -65,9 +68,7 @@ static void item_look(struct request *r, struct offsets_item *it)
     if (error == KE_OFFSET_NOT_AVAILABLE && r->api_version < 5)
         error = KE_LEADER_NOT_AVAILABLE;
     it->answer->error_code = error;
-    if (error == KE_NONE && r->api_version == 0) {
-        answer_v0(r, it, found.offset);
-    } else if (error == KE_NONE) {
+    if (error == KE_NONE) {
         it->answer->timestamp = found.timestamp_ms;
         it->answer->offset = found.offset;
         if (r->api_version >= 4)
@@ -79,9 +80,14 @@ static void item_look(struct request *r, struct offsets_item *it)
 static void look_all(struct task *t)
 {
     struct offsets_task *ot = CONTAINER_OF(t, struct offsets_task, task);
-    for (int32_t i = 0; i < ot->count; i++)
-        if (ot->items[i].partition != NULL)
+    for (int32_t i = 0; i < ot->count; i++) {
+        if (ot->items[i].partition == NULL)
+            continue;
+        if (t->request->api_version == 0)
+            item_look_v0(t->request, &ot->items[i]);
+        else
             item_look(t->request, &ot->items[i]);
+    }
 }
 
 static void offsets_finish(struct task *t, bool is_timed_out)
@@ -94,6 +100,8 @@ static void offsets_finish(struct task *t, bool is_timed_out)
 
 static bool timestamp_is_known(int64_t timestamp, int16_t version)
 {
+    if (version == 0) /* which finds nothing then */
+        return true;
     switch (timestamp) {
     case TIME_LATEST:
     case TIME_EARLIEST:
@@ -194,7 +202,7 @@ static bool offsets_prepare(struct request *r, struct offsets_task *t)
     for (int32_t i = 0; i < req->topics_count; i++)
         if (!topic_prepare(r, t, &req->topics[i], &t->response.topics[i]))
             return false;
-    return refuse_duplicates(r, t);
+    return r->api_version == 0 || refuse_duplicates(r, t);
 }
 
 void api_list_offsets(struct request *r)

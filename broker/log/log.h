@@ -173,6 +173,18 @@ struct log_time_offset {
 /* First record with timestamp >= target; target -3: the record with the largest timestamp. */
 NODISCARD enum err log_offset_for_time(struct log *l, int64_t target_ms,
                                        struct log_time_offset *out);
+/* Where the log can be entered by segments, newest first: its end, unless the last segment is
+ * empty, then every segment's start, the oldest's not below the log's. For ListOffsets 0. */
+struct log_mark {
+    int64_t offset;
+    struct log_segment *segment; /* with a reference; NULL: the end */
+};
+/* How many; allocated, log_marks_free takes them back. */
+int32_t log_marks(const struct log *l, struct log_mark **out);
+/* Any thread, no lock; blocks. When the mark's file was last written to; the end: now_ms.
+ * INT64_MAX: it is gone. */
+int64_t log_mark_time(const struct log_mark *m, int64_t now_ms);
+void log_marks_free(struct log_mark *marks, int32_t count);
 
 /* Aborted transactions that a read_committed reader of [offset, range's end) must know, in order of
  * their markers. Allocated; the caller frees with mem_free. May read files. */

@@ -187,6 +187,35 @@ enum err log_aborted_find(struct log *l, int64_t offset, const struct log_range 
     return ERR_OK;
 }
 
+/* ---- offsets by segment */
+int32_t log_marks(const struct log *l, struct log_mark **out)
+{
+    struct log_mark *m = xcalloc((size_t)l->segment_count + 1, sizeof *m);
+    int32_t n = 0;
+
+    if (log_active(l)->size > 0)
+        m[n++].offset = l->end_offset;
+    for (int32_t i = l->segment_count - 1; i >= 0; i--, n++) {
+        m[n].offset = i64_max(l->segments[i]->base_offset, l->start_offset);
+        m[n].segment = l->segments[i];
+        segment_ref(m[n].segment);
+    }
+    *out = m;
+    return n;
+}
+
+int64_t log_mark_time(const struct log_mark *m, int64_t now_ms)
+{
+    return m->segment == NULL ? now_ms : segment_written_ms(m->segment);
+}
+
+void log_marks_free(struct log_mark *marks, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++)
+        segment_unref(&marks[i].segment);
+    mem_free(marks);
+}
+
 /* ---- offsets by time */
 static enum err segment_max_timestamp(struct log *l, int32_t i, int64_t *out)
 {

@@ -6,21 +6,15 @@
 #include "common/base/slog.h"
 
 #include <stdio.h>
-#include <sys/stat.h>
 
 /* The largest timestamp in the segment; the file's time when no record has one. */
 static int64_t age_base_ms(struct log_segment *s)
 {
-    char path[SEGMENT_PATH_MAX];
-    struct stat st;
     int64_t next_offset, end;
 
     if (s->max_timestamp_ms < 0 && segment_scan_tail(s, &next_offset, &end) != ERR_OK)
         return INT64_MAX; /* not known: it is not old */
-    if (s->max_timestamp_ms >= 0)
-        return s->max_timestamp_ms;
-    segment_path(s, ".log", path);
-    return stat(path, &st) == 0 ? (int64_t)st.st_mtime * 1000 : INT64_MAX;
+    return s->max_timestamp_ms >= 0 ? s->max_timestamp_ms : segment_written_ms(s);
 }
 
 static const char *reason_to_go(struct log *l, int32_t i, int64_t total_bytes, int64_t now_ms)

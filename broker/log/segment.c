@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct log_folder *log_folder_new(const char *path)
@@ -86,6 +87,16 @@ enum err segment_fd(struct log_segment *s, int flags, int *fd_out)
 void segment_fd_done(struct log_segment *s)
 {
     fd_cache_done(&s->file);
+}
+
+int64_t segment_written_ms(const struct log_segment *s)
+{
+    char path[SEGMENT_PATH_MAX];
+    struct stat st;
+
+    segment_path(s, ".log", path);
+    return stat(path, &st) == 0 ? (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000
+                                : INT64_MAX;
 }
 
 /* ---- finding batches */

@@ -62,6 +62,9 @@ void segment_path(const struct log_segment *s, const char *suffix, char out[SEGM
 NODISCARD enum err segment_fd(struct log_segment *s, int flags, int *fd_out);
 void segment_fd_done(struct log_segment *s);
 
+/* When the data file was last written to, by the file system; INT64_MAX: it is gone. Blocks. */
+int64_t segment_written_ms(const struct log_segment *s);
+
 /* A batch in the file, from its header. */
 struct batch_at {
     int64_t position, base_offset, last_offset, max_timestamp_ms;

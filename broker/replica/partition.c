@@ -1000,6 +1000,54 @@ int16_t partition_list_offset(struct partition *p, int64_t timestamp, bool read_
     return rc;
 }
 
+/* The mark to begin with; count: none. */
+static int32_t first_mark(const struct log_mark *marks, int32_t count, int64_t timestamp,
+                          int64_t now_ms)
+{
+    int32_t i = 0;
+
+    if (timestamp == TIME_LATEST)
+        return 0;
+    if (timestamp == TIME_EARLIEST)
+        return count - 1;
+    while (i < count && (timestamp < 0 || log_mark_time(&marks[i], now_ms) > timestamp))
+        i++;
+    return i;
+}
+
+int16_t partition_list_marks(struct partition *p, int64_t timestamp, int32_t max,
+                             int32_t replica_id, int64_t now_ms, int64_t **offsets_out,
+                             int32_t *count_out)
+{
+    struct log_mark *marks = NULL;
+    int32_t n = 0, count = 0;
+    int64_t limit = INT64_MAX;
+    struct wake w;
+    int16_t rc;
+
+    *offsets_out = NULL;
+    *count_out = 0;
+    partition_lock(p, &w);
+    rc = usable(p);
+    if (rc == KE_NONE)
+        rc = repl_admit_read(&p->core, -1, -1, replica_id != REPLICA_DEBUG);
+    if (rc == KE_NONE) {
+        count = log_marks(p->log, &marks);
+        if (replica_id == REPLICA_CONSUMER)
+            limit = p->core.hw_offset;
+    }
+    partition_unlock(p, &w);
+    int32_t i = first_mark(marks, count, timestamp, now_ms);
+    int64_t *offsets = xcalloc((size_t)i32_max(i32_min(max, count - i), 1), sizeof *offsets);
+    for (int32_t k = 0; k < max && i < count; k++, i++)
+        if (k == 0 || marks[i].offset <= limit) /* one for all beyond the limit */
+            offsets[n++] = i64_min(marks[i].offset, limit);
+    log_marks_free(marks, count);
+    *offsets_out = offsets;
+    *count_out = n;
+    return rc;
+}
+
 int16_t partition_epoch_end(struct partition *p, int32_t current_leader_epoch, int32_t epoch,
                             int32_t *epoch_out, int64_t *end_out)
 {

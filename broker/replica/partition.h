@@ -145,6 +145,13 @@ void partition_watch_remove(struct partition_watch *w);
 NODISCARD int16_t partition_list_offset(struct partition *p, int64_t timestamp, bool read_committed,
                                         int32_t replica_id, int32_t current_leader_epoch,
                                         bool leader_required, struct log_time_offset *out);
+/* ListOffsets 0: at most max of the log's marks (log.h), newest first, from the newest one on that
+ * was not written to after timestamp; -1: from the end, -2: the oldest. Consumers see the high
+ * watermark for what lies beyond. Allocated, NULL when there are none. Blocks for a timestamp >= 0.
+ */
+NODISCARD int16_t partition_list_marks(struct partition *p, int64_t timestamp, int32_t max,
+                                       int32_t replica_id, int64_t now_ms, int64_t **offsets_out,
+                                       int32_t *count_out);
 NODISCARD int16_t partition_epoch_end(struct partition *p, int32_t current_leader_epoch,
                                       int32_t epoch, int32_t *epoch_out, int64_t *end_out);
 /* DeleteRecords on the leader: offset -1 is the HW. low_watermark_out: the smallest start offset of

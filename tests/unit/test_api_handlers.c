@@ -243,6 +243,17 @@ int16_t partition_list_offset(struct partition *p, int64_t timestamp, bool read_
     return KE_NONE;
 }
 
+int16_t partition_list_marks(struct partition *p, int64_t timestamp UNUSED, int32_t max,
+                             int32_t replica_id UNUSED, int64_t now_ms UNUSED, int64_t **out,
+                             int32_t *count_out)
+{
+    int64_t marks[] = {p->hw, 2, 0};
+    *count_out = i32_max(i32_min(max, 3), 0);
+    *out = xmalloc(sizeof marks);
+    memcpy(*out, marks, sizeof marks);
+    return KE_NONE;
+}
+
 int16_t partition_epoch_end(struct partition *p, int32_t current UNUSED, int32_t epoch,
                             int32_t *epoch_out, int64_t *end_out)
 {
@@ -1738,8 +1749,8 @@ END_TEST
 START_TEST(ends_of_a_log_and_times)
 {
     struct kp_ListOffsetsRequest_ListOffsetsPartition p[] = {
-        {.partition_index = 0, .timestamp = -1, .max_num_offsets = 1},
-        {.partition_index = 1, .timestamp = 1234, .max_num_offsets = 1},
+        {.partition_index = 0, .timestamp = -1, .max_num_offsets = 2},
+        {.partition_index = 1, .timestamp = 1234, .max_num_offsets = -1},
         {.partition_index = 9, .timestamp = -2, .max_num_offsets = 1},
         {.partition_index = 2, .timestamp = -9, .max_num_offsets = 1}};
     struct kp_ListOffsetsRequest_ListOffsetsTopic t = {
@@ -1751,13 +1762,17 @@ START_TEST(ends_of_a_log_and_times)
         call(2, v, &req, &o);
         const struct kp_ListOffsetsResponse_ListOffsetsPartitionResponse *a =
             o.u.offsets.topics[0].partitions;
-        if (v == 0)
+        if (v == 0) {
+            ck_assert_int_eq(a[0].old_style_offsets_count, 2);
             ck_assert_int_eq(a[0].old_style_offsets[0], 4);
-        else
+            ck_assert_int_eq(a[0].old_style_offsets[1], 2);
+            ck_assert_int_eq(a[1].old_style_offsets_count, 0);
+        } else {
             ck_assert_int_eq(a[0].offset, 4);
+        }
         ck_assert_int_eq(a[1].error_code, KE_NONE);
         ck_assert_int_eq(a[2].error_code, KE_UNKNOWN_TOPIC_OR_PARTITION);
-        ck_assert_int_eq(a[3].error_code, KE_UNSUPPORTED_VERSION);
+        ck_assert_int_eq(a[3].error_code, v == 0 ? KE_NONE : KE_UNSUPPORTED_VERSION);
         outcome_fini(&o);
     }
     struct outcome o;

@@ -969,6 +969,42 @@ START_TEST(offsets_are_found_by_time)
 }
 END_TEST
 
+START_TEST(a_log_is_entered_by_its_segments)
+{
+    struct log_mark *m;
+    struct timespec times[2] = {{.tv_sec = 0}, {.tv_sec = 1234, .tv_nsec = 567000000}};
+    char path[SEGMENT_PATH_MAX];
+
+    fix_config.segment_bytes = 1000;
+    fix_open(true);
+    ck_assert_int_eq(log_marks(fix_log, &m), 1); /* empty: the start is all */
+    ck_assert_int_eq(m[0].offset, 0);
+    ck_assert_ptr_nonnull(m[0].segment);
+    log_marks_free(m, 1);
+    for (int i = 0; i < 30; i++)
+        fix_append_at(1, T0 + i, 0);
+    int32_t segments = fix_log->segment_count;
+    ck_assert_int_gt(segments, 2);
+    log_set_high_watermark(fix_log, 30);
+    ck_assert_int_eq(log_set_start_offset(fix_log, 1), ERR_OK);
+    segment_path(fix_log->segments[1], ".log", path);
+    ck_assert_int_eq(utimensat(AT_FDCWD, path, times, 0), 0);
+    ck_assert_int_eq(log_marks(fix_log, &m), segments + 1);
+    ck_assert_int_eq(m[0].offset, 30);
+    ck_assert_int_eq(log_mark_time(&m[0], 77), 77);
+    for (int32_t i = 1; i <= segments; i++)
+        ck_assert_int_eq(m[i].offset,
+                         i == segments ? 1 : fix_log->segments[segments - i]->base_offset);
+    ck_assert_int_eq(log_mark_time(&m[segments - 1], 77), 1234567);
+    ck_assert_int_gt(log_mark_time(&m[segments], 77), 1234567);
+    /* deleted meanwhile: not old */
+    log_delete_old(fix_log, T0);
+    ck_assert_int_eq(segment_mark_deleted(m[segments].segment), ERR_OK);
+    ck_assert_int_eq(log_mark_time(&m[segments], 77), INT64_MAX);
+    log_marks_free(m, segments + 1);
+}
+END_TEST
+
 /* ---- retention */
 START_TEST(old_segments_go_by_time_size_and_start_offset)
 {
@@ -1119,6 +1155,7 @@ int main(void)
     tcase_add_loop_test(t, full_truncation_begins_at_the_offset, 0, 2);
     tcase_add_test(t, epoch_ends_are_those_of_kafka);
     tcase_add_test(t, offsets_are_found_by_time);
+    tcase_add_test(t, a_log_is_entered_by_its_segments);
     tcase_add_loop_test(t, old_segments_go_by_time_size_and_start_offset, 0, 3);
     suite_add_tcase(s, t);
     t = tcase_create("faults");

@@ -822,6 +822,61 @@ START_TEST(a_leader_with_an_unconfirmed_end_does_not_tell_it)
 }
 END_TEST
 
+START_TEST(old_clients_list_a_log_by_its_segments)
+{
+    struct partition *p;
+    int64_t *o, now_ms = clock_wall_ms() + 10000;
+    int32_t n;
+
+    lead(0, 1, 0);
+    lead(1, 1, 0);
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(produce(0, 5, 1), KE_NONE);
+    (void)fetch_once(1, 0);
+    p = find(0);
+    int64_t hw = info_of(0).high_watermark;
+    ck_assert_int_lt(hw, 50);
+    /* consumers see what is committed, a debugger all */
+    ck_assert_int_eq(partition_list_marks(p, -1, 10, REPLICA_CONSUMER, now_ms, &o, &n), KE_NONE);
+    ck_assert_int_eq(n, 2);
+    ck_assert_int_eq(o[0], hw);
+    ck_assert_int_eq(o[1], 0);
+    mem_free(o);
+    ck_assert_int_eq(partition_list_marks(p, -1, 1, REPLICA_DEBUG, now_ms, &o, &n), KE_NONE);
+    ck_assert_int_eq(n, 1);
+    ck_assert_int_eq(o[0], 50);
+    mem_free(o);
+    /* from the oldest; by time; none asked for, none so old, no such time */
+    static const struct {
+        int64_t timestamp;
+        int32_t max, count;
+    } asked[] = {{-2, 10, 1}, {INT64_MAX, 10, 2}, {-1, 0, 0}, {-1, -7, 0}, {1, 10, 0}, {-3, 10, 0}};
+    for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
+        ck_assert_int_eq(partition_list_marks(p, asked[i].timestamp, asked[i].max, REPLICA_CONSUMER,
+                                              now_ms, &o, &n),
+                         KE_NONE);
+        ck_assert_int_eq(n, asked[i].count);
+        ck_assert(n == 0 || o[n - 1] == 0);
+        mem_free(o);
+    }
+    /* by a time between the file's and now's: the segment, not the end */
+    ck_assert_int_eq(partition_list_marks(p, now_ms - 1, 9, REPLICA_CONSUMER, now_ms, &o, &n),
+                     KE_NONE);
+    ck_assert_int_eq(n, 1);
+    ck_assert_int_eq(o[0], 0);
+    mem_free(o);
+    partition_unref(&p);
+    p = find(1);
+    ck_assert_int_eq(partition_list_marks(p, -1, 10, REPLICA_CONSUMER, now_ms, &o, &n),
+                     KE_NOT_LEADER_OR_FOLLOWER);
+    ck_assert_int_eq(n, 0);
+    mem_free(o);
+    ck_assert_int_eq(partition_list_marks(p, -1, 10, REPLICA_DEBUG, now_ms, &o, &n), KE_NONE);
+    mem_free(o);
+    partition_unref(&p);
+}
+END_TEST
+
 START_TEST(epoch_ends_tell_where_a_leader_began)
 {
     struct partition *p;
@@ -1196,6 +1251,7 @@ int main(void)
     tcase_add_test(t, reads_see_only_what_they_may);
     tcase_add_test(t, a_leader_reads_its_whole_log_committed_or_not);
     tcase_add_test(t, a_leader_with_an_unconfirmed_end_does_not_tell_it);
+    tcase_add_test(t, old_clients_list_a_log_by_its_segments);
     tcase_add_test(t, epoch_ends_tell_where_a_leader_began);
     tcase_add_test(t, deleted_records_go_on_the_follower_too);
     tcase_add_test(t, a_follower_that_joins_late_asks_for_the_isr);
