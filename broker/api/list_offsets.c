@@ -100,8 +100,6 @@ static void offsets_finish(struct task *t, bool is_timed_out)
 
 static bool timestamp_is_known(int64_t timestamp, int16_t version)
 {
-    if (version == 0) /* which finds nothing then */
-        return true;
     switch (timestamp) {
     case TIME_LATEST:
     case TIME_EARLIEST:

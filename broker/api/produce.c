@@ -40,6 +40,7 @@ struct produce_part {
     struct log_append_result result;
     struct partition_wait wait;
     bool is_waiting;
+    bool is_empty; /* a message set of none, which old versions may send: there is nothing to do */
 };
 
 struct produce {
@@ -232,7 +233,7 @@ static void wait_for_replicas(struct produce *p)
 {
     for (int32_t i = 0; i < p->count; i++) {
         struct produce_part *part = &p->parts[i];
-        if (part->answer->error_code != KE_NONE)
+        if (part->answer->error_code != KE_NONE || part->is_empty)
             continue;
         part->wait = (struct partition_wait){.required_offset = part->result.last_offset + 1,
                                              .leader_epoch = part->result.leader_epoch,
@@ -262,7 +263,7 @@ static void append_all(struct produce *p)
     int64_t now_ms = clock_wall_ms();
     for (int32_t i = 0; i < p->count; i++) {
         struct produce_part *part = &p->parts[i];
-        if (part->answer->error_code != KE_NONE)
+        if (part->answer->error_code != KE_NONE || part->is_empty)
             continue;
         struct partition_append a = {.records =
                                          p->request->frame + (part->records.p - p->request->frame),
@@ -388,12 +389,19 @@ static int16_t part_check(struct produce *p, struct produce_part *part, struct s
         return KE_TOPIC_AUTHORIZATION_FAILED;
     if (metadata_partition(metadata_current(r), topic, index) == NULL)
         return KE_UNKNOWN_TOPIC_OR_PARTITION;
-    if (part->records.len <= 0)
+    if (part->records.len < 0 || (part->records.len == 0 && r->api_version >= VERSION_BATCHES))
         return KE_INVALID_RECORD;
     if (p->req->acks < -1)
         return KE_INVALID_REQUIRED_ACKS;
     if (api_topic_is_internal(topic) && !str_eq_z(r->client_id, "__admin_client"))
         return KE_INVALID_TOPIC_EXCEPTION;
+    if (part->records.len == 0) {
+        part->is_empty = true;
+        part->result.base_offset = -1;
+        part->result.log_append_time_ms = -1;
+        part_answer(part, KE_NONE, NULL);
+        return KE_NONE;
+    }
     part->partition = replicas_find(r->broker->replicas, topic, index);
     return part->partition == NULL ? KE_NOT_LEADER_OR_FOLLOWER : KE_NONE;
 }
@@ -440,7 +448,8 @@ static void topic_prepare(struct produce *p, const struct kp_ProduceRequest_Topi
         part->answer->current_leader.leader_epoch = -1;
         int16_t error =
             all_error != KE_NONE ? all_error : part_check(p, part, from->name, d->index, may_write);
-        p->needs_pool |= error == KE_NONE && is_heavy(part->partition, d->records);
+        p->needs_pool |=
+            error == KE_NONE && !part->is_empty && is_heavy(part->partition, d->records);
         if (error != KE_NONE)
             part_answer(part, error, NULL);
     }

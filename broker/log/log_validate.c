@@ -288,6 +288,8 @@ static int16_t validate_old(const struct log_policy *policy, const uint8_t *reco
         *out = (struct log_batch){0};
         if (rc == ERR_TOO_LARGE)
             return reject(res, KE_MESSAGE_TOO_LARGE, -1, "the message set unfolds to too much");
+        if (rc == ERR_OUT_OF_RANGE)
+            return reject(res, KE_INVALID_TIMESTAMP, -1, "a timestamp is negative");
         return reject(res, rc == ERR_CORRUPT ? KE_CORRUPT_MESSAGE : KE_INVALID_RECORD, -1,
                       "the message set is not well formed");
     }

@@ -41,8 +41,10 @@ enum err legacy_next(struct legacy_iter *it, struct legacy_message *out)
     if (it->p == it->end)
         return ERR_NOT_FOUND;
     const uint8_t *m = it->p;
-    if (batch_peek(m, (size_t)(it->end - m), &total) != BATCH_LEGACY ||
-        !legacy_crc_is_right(m, total))
+    enum batch_peek peek = batch_peek(m, (size_t)(it->end - m), &total);
+    if (peek == BATCH_WHOLE)
+        return ERR_INVALID;
+    if (peek != BATCH_LEGACY || !legacy_crc_is_right(m, total))
         return ERR_CORRUPT;
     const uint8_t *p = m + AT_TIMESTAMP, *end = m + total;
     *out = (struct legacy_message){.offset = batch_base_offset(m),
@@ -71,6 +73,8 @@ static enum err add_plain(struct batch_builder *b, const uint8_t *p, size_t n, i
     while ((rc = legacy_next(&it, &m)) == ERR_OK) {
         if (m.codec != CODEC_NONE || m.magic != magic)
             return ERR_INVALID;
+        if (m.timestamp_ms < -1)
+            return ERR_OUT_OF_RANGE;
         batch_builder_add(b, m.timestamp_ms, m.key, m.value, NULL, 0);
     }
     return rc == ERR_NOT_FOUND ? ERR_OK : rc;

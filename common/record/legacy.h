@@ -19,14 +19,14 @@ struct legacy_message {
 struct legacy_iter {
     const uint8_t *p, *end;
 };
-/* OK; NOT_FOUND: no more; CORRUPT: cut, not of magic 0 or 1, a wrong CRC, lengths that do not fit.
- * Wrappers are not opened. */
+/* OK; NOT_FOUND: no more; INVALID: a v2 batch; CORRUPT: cut, of no magic, a wrong CRC, lengths that
+ * do not fit. Wrappers are not opened. */
 NODISCARD enum err legacy_next(struct legacy_iter *it, struct legacy_message *out);
 
 /* A produce request's message set as one v2 batch with offsets from 0, appended to out: plain
  * messages, or one wrapper with what is inside, in its codec. CORRUPT; INVALID: a wrapper beside
- * others, nested or empty ones, codecs that these formats lack; TOO_LARGE: it unfolds to more than
- * unfolded_max. */
+ * others, nested or empty ones, codecs that these formats lack; OUT_OF_RANGE: a negative timestamp
+ * but -1; TOO_LARGE: it unfolds to more than unfolded_max. */
 NODISCARD enum err legacy_to_batch(const uint8_t *p, size_t n, size_t unfolded_max,
                                    struct buf *out);
 

@@ -8,6 +8,7 @@ import kafka
 import kafka.codec
 import pytest
 from cluster import kcat
+from raw import Xxhash
 
 OLD_CODECS = ["none", "gzip", "snappy", "lz4"]
 T0 = 1600000000000
@@ -17,29 +18,9 @@ PYTHON_VERSIONS = [(0, 8, 2), (0, 9), (0, 10), (0, 10, 1)]
 LINES = [f"line {i} {'x' * (i % 97)}".encode() for i in range(1000)]
 
 
-class Xxh32:
-    """Of fewer than 16 bytes: kafka-python needs a package for the old header checksum of LZ4 frames, which few have installed."""
-
-    def __init__(self, data):
-        m, h = 0xFFFFFFFF, 374761393 + len(data)
-        words, rest = data[: len(data) // 4 * 4], data[len(data) // 4 * 4 :]
-        for i in range(0, len(words), 4):
-            h = (h + int.from_bytes(words[i : i + 4], "little") * 3266489917) & m
-            h = ((h << 17 | h >> 15) & m) * 668265263 & m
-        for byte in rest:
-            h = (h + byte * 374761393) & m
-            h = ((h << 11 | h >> 21) & m) * 2654435761 & m
-        h = (h ^ h >> 15) * 2246822519 & m
-        h = (h ^ h >> 13) * 3266489917 & m
-        self.value = h ^ h >> 16
-
-    def digest(self):
-        return self.value.to_bytes(4, "big")
-
-
 @pytest.fixture(autouse=True)
 def lz4_of_format_0(monkeypatch):
-    monkeypatch.setattr(kafka.codec, "xxhash", type("xxhash", (), {"xxh32": Xxh32}))
+    monkeypatch.setattr(kafka.codec, "xxhash", Xxhash)
 
 
 def rdkafka(cluster, version, **more):

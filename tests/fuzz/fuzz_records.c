@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fuzz target: bytes as a produce request's records, and as a segment file that a crash left. The
- * first byte chooses (bits 0-1) and says whether the CRCs are made right first (bit 2), without
- * which no change gets past them. Configured with --enable-fuzz it is a libFuzzer program;
+/* Fuzz target: bytes as a segment file that a crash left, as a produce request's records, of a new
+ * or an old version, and as batches that are converted for an old consumer. The first byte chooses
+ * (bits 0-1) and says whether the CRCs are made right first (bit 2), without which no change gets
+ * past them. Configured with --enable-fuzz it is a libFuzzer program;
  * otherwise it replays batches of every codec and seeded mutations of them, or the files named as
  * arguments. */
 #include "broker/log/log_internal.h"
@@ -9,12 +10,14 @@
 #include "common/base/slog.h"
 #include "common/record/builder.h"
 #include "common/record/compress.h"
+#include "common/record/legacy.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -22,10 +25,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void mend_crcs(uint8_t *p, size_t n)
 {
+    enum { OLD_AT_CRC = 12, OLD_AT_MAGIC = 16 };
+    enum batch_peek peek;
     size_t total;
 
-    for (; batch_peek(p, n, &total) == BATCH_WHOLE; p += total, n -= total)
-        be32_store(p + BATCH_AT_CRC, batch_crc_compute(p));
+    for (; (peek = batch_peek(p, n, &total)) == BATCH_WHOLE || peek == BATCH_LEGACY;
+         p += total, n -= total)
+        if (peek == BATCH_WHOLE)
+            be32_store(p + BATCH_AT_CRC, batch_crc_compute(p));
+        else
+            be32_store(p + OLD_AT_CRC,
+                       (uint32_t)crc32_z(0, p + OLD_AT_MAGIC, total - OLD_AT_MAGIC));
 }
 
 /* What was accepted holds what the log relies on. */
@@ -55,7 +65,7 @@ static void check_accepted(const struct log_policy *policy, const struct log_bat
     buf_fini(&plain);
 }
 
-static void fuzz_validate(uint8_t *p, size_t n, unsigned variant)
+static void fuzz_validate(uint8_t *p, size_t n, unsigned variant, int16_t version)
 {
     struct log_policy policy = {.timestamp_before_max_ms = INT64_MAX,
                                 .timestamp_after_max_ms = INT64_MAX,
@@ -66,7 +76,7 @@ static void fuzz_validate(uint8_t *p, size_t n, unsigned variant)
     struct log_append_result res;
     struct log_batch b;
 
-    int16_t code = log_validate(&policy, p, n, LOG_FROM_CLIENT, 9, NOW, &b, &res);
+    int16_t code = log_validate(&policy, p, n, LOG_FROM_CLIENT, version, NOW, &b, &res);
     if (code == KE_NONE) {
         check_accepted(&policy, &b);
         log_batch_fini(&b);
@@ -74,6 +84,44 @@ static void fuzz_validate(uint8_t *p, size_t n, unsigned variant)
         ASSERT(b.owned == NULL);
         ASSERT(res.error_message != NULL);
     }
+}
+
+/* ---- conversion for old consumers */
+
+/* What came out is messages of the format, in rising order, and only the first is over the limit.
+ */
+static void check_messages(const struct legacy_down *d, const struct buf *out)
+{
+    struct legacy_iter it = {out->p, out->p + out->len};
+    struct legacy_message m;
+    enum err rc;
+    int count = 0;
+
+    for (; (rc = legacy_next(&it, &m)) == ERR_OK; count++)
+        ASSERT(m.magic == d->magic);
+    ASSERT(rc == ERR_NOT_FOUND);
+    ASSERT(out->len <= d->out_max || count == 1);
+}
+
+static void fuzz_down(const uint8_t *p, size_t n, unsigned variant)
+{
+    static const size_t limits[] = {0, 100, 1000, SIZE_MAX};
+    struct legacy_down d = {.magic = (int8_t)(variant & 1),
+                            .first_offset = (variant & 2) != 0 ? 4 : 0,
+                            .out_max = limits[variant >> 2 & 3],
+                            .unfolded_max = 1 << 20};
+    struct buf out = {0};
+    enum err rc = ERR_OK;
+    size_t total;
+
+    for (; rc == ERR_OK && batch_peek(p, n, &total) == BATCH_WHOLE; p += total, n -= total) {
+        size_t before = out.len;
+        rc = legacy_down_batch(&d, p, total, &out);
+        ASSERT(rc == ERR_OK || rc == ERR_LIMIT || out.len == before);
+        check_messages(&d, &out);
+    }
+    legacy_down_fini(&d);
+    buf_fini(&out);
 }
 
 /* ---- recovery */
@@ -109,6 +157,19 @@ static void walk(struct log *l)
     (void)!log_offset_for_time(l, NOW, &t); /* may be CORRUPT: the records are not checked inside */
 }
 
+/* Is a message of an old format behind whole batches? Such a file is refused, not cut. */
+static bool holds_old_message(const uint8_t *p, size_t n)
+{
+    enum batch_peek peek;
+    size_t total;
+
+    while ((peek = batch_peek(p, n, &total)) == BATCH_WHOLE) {
+        p += total;
+        n -= total;
+    }
+    return peek == BATCH_LEGACY && legacy_crc_is_right(p, total);
+}
+
 static void fuzz_recovery(const uint8_t *p, size_t n, bool was_clean)
 {
     char path[4200];
@@ -128,6 +189,8 @@ static void fuzz_recovery(const uint8_t *p, size_t n, bool was_clean)
     ASSERT(fsx_pwrite_all(fd, p, n, 0) == ERR_OK);
     (void)close(fd);
     struct log *l = open_log(was_clean);
+    if (l == NULL && holds_old_message(p, n))
+        return;
     ASSERT(l != NULL); /* a damaged file is cut, never a reason to fail */
     int64_t end = log_end_offset(l), size = log_size(l);
     log_check(l);
@@ -147,10 +210,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(p, data + 1, size - 1);
     if ((data[0] & 4) != 0)
         mend_crcs(p, size - 1);
-    if ((data[0] & 3) == 0)
+    enum { RECOVERY, NEW_PRODUCE, OLD_PRODUCE };
+    switch (data[0] & 3) {
+    case RECOVERY:
         fuzz_recovery(p, size - 1, (data[0] & 8) != 0);
-    else
-        fuzz_validate(p, size - 1, data[0] >> 3);
+        break;
+    case NEW_PRODUCE:
+        fuzz_validate(p, size - 1, data[0] >> 3, 9);
+        break;
+    case OLD_PRODUCE:
+        fuzz_validate(p, size - 1, data[0] >> 3, (int16_t)(data[0] >> 3) % 3);
+        break;
+    default:
+        fuzz_down(p, size - 1, data[0] >> 3);
+    }
     mem_free(p);
     return 0;
 }
@@ -194,6 +267,23 @@ static void add_batches(struct replay *r, enum codec codec, uint8_t mode, int ba
     buf_fini(&out);
 }
 
+/* What an old producer would send: batches converted to its format. */
+static void add_old_set(struct replay *r, enum codec codec, int8_t magic, uint8_t mode)
+{
+    struct replay one = {0};
+    struct legacy_down d = {.magic = magic, .out_max = SIZE_MAX, .unfolded_max = 1 << 20};
+    struct buf out = {0};
+
+    add_batches(&one, codec, 0, 1);
+    buf_add(&out, &mode, 1);
+    ASSERT(legacy_down_batch(&d, one.inputs[0].p + 1, (size_t)one.inputs[0].len - 1, &out) ==
+           ERR_OK);
+    replay_add(r, out.p, out.len);
+    replay_fini(&one);
+    legacy_down_fini(&d);
+    buf_fini(&out);
+}
+
 int main(int argc, char **argv)
 {
     struct replay r = {0};
@@ -209,6 +299,11 @@ int main(int argc, char **argv)
             add_batches(&r, (enum codec)c, 0, 4);
             add_batches(&r, (enum codec)c, 4, 4);
             add_batches(&r, (enum codec)c, 12, 4);
+            for (uint8_t variant = 0; variant < 32; variant += 5)
+                add_batches(&r, (enum codec)c, (uint8_t)(variant << 3 | 4 | 3), 4);
+            for (uint8_t variant = 0; variant < 12 && c != CODEC_ZSTD; variant++)
+                add_old_set(&r, (enum codec)c, (int8_t)(variant & 1),
+                            (uint8_t)(variant << 3 | 4 | 2));
         }
     int status = replay_run(&r, 1, argc == 1 ? MUTATIONS : 0);
     if (folder != NULL)

@@ -606,6 +606,20 @@ START_TEST(wrappers_stand_alone_and_are_not_nested)
     ck_assert_int_eq(legacy_to_batch(nested.p, nested.len, 1 << 20, &batch), ERR_INVALID);
     add_old(&set, 1, 0, 3, NULL, "x", 1);
     ck_assert_int_eq(legacy_to_batch(set.p, set.len, 1 << 20, &batch), ERR_INVALID);
+    /* a batch among them; a time before all times */
+    struct batch_options o;
+    struct batch_builder b;
+    batch_options_init(&o);
+    batch_builder_init(&b, &o);
+    batch_builder_add(&b, -5, BYTES_NULL, BYTES_LIT("x"), NULL, 0);
+    nested.len = 0;
+    ck_assert_int_eq(batch_builder_finish(&b, &nested), ERR_OK);
+    batch_builder_fini(&b);
+    ck_assert_int_eq(legacy_to_batch(nested.p, nested.len, 1 << 20, &batch), ERR_INVALID);
+    struct buf before = {0};
+    ck_assert_int_eq(down_all(nested.p, nested.len, 1, 0, 1 << 20, &before), ERR_OK);
+    ck_assert_int_eq(legacy_to_batch(before.p, before.len, 1 << 20, &batch), ERR_OUT_OF_RANGE);
+    buf_fini(&before);
     nested.len = 0;
     add_old(&nested, 1, CODEC_ZSTD, 2, NULL, packed.p, (int32_t)packed.len);
     ck_assert_int_eq(legacy_to_batch(nested.p, nested.len, 1 << 20, &batch), ERR_INVALID);
