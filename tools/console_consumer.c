@@ -65,6 +65,9 @@ static const struct opt_command command = {
     .specs = specs,
     .spec_count = ARRAY_LEN(specs),
     .examples = "--bootstrap-server localhost:9092 --topic orders --from-beginning\n"
+                "--bootstrap-server localhost:9092 --topic orders --group billing\n"
+                "--bootstrap-server localhost:9092 --topic __consumer_offsets --from-beginning "
+                "--formatter org.apache.kafka.tools.consumer.OffsetsMessageFormatter\n"
                 "--bootstrap-server localhost:9092 --topic orders --max-messages 10 --property "
                 "print.key=true\n"
                 "--bootstrap-server localhost:9092 --topic orders --partition 0 --offset 42 "
@@ -156,6 +159,7 @@ static bool print_record(void *arg, rd_kafka_message_t *m)
 static ssize_t poll_group(struct consumer *c, rd_kafka_t *rk, int timeout_ms)
 {
     rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, timeout_ms);
+    const char *cure;
     ssize_t n = 0;
 
     if (m == NULL)
@@ -163,6 +167,9 @@ static ssize_t poll_group(struct consumer *c, rd_kafka_t *rk, int timeout_ms)
     if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         (void)print_record(c, m);
         n = 1;
+    } else if ((cure = rk_group_cure(m->err)) != NULL) {
+        c->has_failed = true;
+        (void)opts_fail(c->o, "%s: %s", rd_kafka_message_errstr(m), cure);
     } else if (m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         opts_warn(c->o, "%s; trying on", rd_kafka_message_errstr(m));
     }
@@ -351,6 +358,9 @@ static int check_options(const struct opts *o)
     if (opts_has(o, "group") && opts_has(o, "blacklist"))
         return opts_fail(o, "--blacklist does not work with --group: list the topics with "
                             "--include");
+    if (opts_has(o, "group") && opts_text(o, "group", "")[0] == '\0')
+        return opts_fail(o,
+                         "--group '' is no name of a group: one with a letter at least is wanted");
     if (opts_has(o, "group") && opts_has(o, "partition"))
         return opts_fail(o, "Options group and partition cannot be specified together.");
     return -1;

@@ -21,7 +21,8 @@ static const struct opt_spec specs[] = {
     {"max-message-size", OPT_DEPRECATED, "bytes", "batches of any size are read", 0, 0},
     {"value-decoder-class", OPT_DEPRECATED, "class", "values are printed as they are", 0, 0},
     {"key-decoder-class", OPT_DEPRECATED, "class", "keys are printed as they are", 0, 0},
-    {"offsets-decoder", OPT_DEPRECATED_FLAG, NULL, "values are printed as they are", 0, 0},
+    {"offsets-decoder", OPT_FLAG, NULL,
+     "Print what the records of __consumer_offsets say: commits and groups.", 0, 0},
     {"transaction-log-decoder", OPT_DEPRECATED_FLAG, NULL, "values are printed as they are", 0, 0},
 };
 
@@ -31,6 +32,8 @@ static const struct opt_command command = {
     .specs = specs,
     .spec_count = ARRAY_LEN(specs),
     .examples = "--files /var/lib/kafuka/orders-0/00000000000000000000.log --print-data-log\n"
+                "--files /var/lib/kafuka/__consumer_offsets-7/00000000000000000000.log "
+                "--offsets-decoder\n"
                 "--files "
                 "/var/lib/kafuka/orders-0/00000000000000000000.index,/var/lib/kafuka/orders-0/"
                 "00000000000000000000.timeindex --verify-index-only\n",
@@ -161,7 +164,9 @@ int cmd_dump_log(int argc, char **argv)
     int status = opts_start(&opts, &command, argc, argv);
 
     if (status < 0) {
-        struct dump_options o = {.print_data = opts_has(&opts, "print-data-log"),
+        struct dump_options o = {.print_data = opts_has(&opts, "print-data-log") ||
+                                               opts_has(&opts, "offsets-decoder"),
+                                 .decode_groups = opts_has(&opts, "offsets-decoder"),
                                  .skip_metadata = opts_has(&opts, "skip-record-metadata"),
                                  .sanity_only = opts_has(&opts, "index-sanity-check"),
                                  .verify_only = opts_has(&opts, "verify-index-only"),

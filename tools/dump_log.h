@@ -9,6 +9,7 @@
 struct dump_options {
     bool deep;          /* records, not only batches */
     bool print_data;    /* keys and values */
+    bool decode_groups; /* ... of __consumer_offsets */
     bool skip_metadata; /* of records */
     bool sanity_only;   /* indexes: check, print nothing of their content */
     bool verify_only;   /* indexes: compare with the log, print nothing of their content */

@@ -5,6 +5,7 @@
 #include "common/base/fsx.h"
 #include "common/record/batch.h"
 #include "common/record/compress.h"
+#include "tools/group_records.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -117,6 +118,19 @@ static void print_marker(const struct record *r)
         printf(" controlType: %u", type);
 }
 
+/* A record of __consumer_offsets. */
+static void print_decoded(const struct record *r)
+{
+    struct buf key = {0}, payload = {0};
+    bool has_payload = group_records_decode(r->key, r->value, r->offset, &key, &payload);
+
+    print_bytes("key", (struct bytes){key.p, (int64_t)key.len});
+    if (has_payload)
+        print_bytes("payload", (struct bytes){payload.p, (int64_t)payload.len});
+    buf_fini(&key);
+    buf_fini(&payload);
+}
+
 static void print_record(const struct dump *d, const uint8_t *b, const struct record *r)
 {
     if (!d->o->skip_metadata) {
@@ -131,6 +145,8 @@ static void print_record(const struct dump *d, const uint8_t *b, const struct re
     }
     if ((batch_attributes(b) & BATCH_CONTROL) != 0 && !d->o->skip_metadata) {
         print_marker(r);
+    } else if (d->o->decode_groups) {
+        print_decoded(r);
     } else if (d->o->print_data) {
         print_bytes("key", r->key);
         print_bytes("payload", r->value);

@@ -72,9 +72,13 @@ static enum err parse_class(struct formatter *f, const char *class_name, struct 
         f->is_silent = true;
         return ERR_OK;
     }
+    f->groups = group_records_style_of(class_name);
+    if (f->groups != GROUP_RECORDS_NONE)
+        return ERR_OK;
     errtext_set(why,
                 "--formatter: '%s' is not known here; DefaultMessageFormatter, "
-                "LoggingMessageFormatter and NoOpMessageFormatter are",
+                "LoggingMessageFormatter, NoOpMessageFormatter, OffsetsMessageFormatter and "
+                "GroupMetadataMessageFormatter are",
                 class_name);
     return ERR_INVALID;
 }
@@ -212,6 +216,8 @@ enum err formatter_print(const struct formatter *f, const struct format_record *
 
     if (f->is_silent)
         return ERR_OK;
+    if (f->groups != GROUP_RECORDS_NONE)
+        return group_records_format(f->groups, r->key, r->value, out, why);
     if (f->print_timestamp) {
         if (r->time_kind == FORMAT_NO_TIME)
             add_text(out, "NO_TIMESTAMP");

@@ -4,6 +4,7 @@
 #define TOOLS_FORMATTER_H
 
 #include "common/base/base.h"
+#include "tools/group_records.h"
 #include "tools/props.h"
 
 enum format_time { FORMAT_NO_TIME, FORMAT_CREATE_TIME, FORMAT_LOG_APPEND_TIME };
@@ -22,7 +23,8 @@ struct format_record {
 
 enum format_type { FORMAT_BYTES, FORMAT_INT16, FORMAT_INT32, FORMAT_INT64, FORMAT_FLOAT64 };
 struct formatter {
-    bool is_silent; /* NoOpMessageFormatter */
+    bool is_silent;                  /* NoOpMessageFormatter */
+    enum group_records_style groups; /* not NONE: records of __consumer_offsets */
     bool print_timestamp, print_partition, print_offset, print_headers, print_key, print_value;
     const char *key_separator, *line_separator, *headers_separator, *null_literal;
     enum format_type key_type, value_type;

@@ -426,3 +426,31 @@ bool rk_stop_requested(void)
 {
     return stop_requested != 0;
 }
+
+const char *rk_group_cure(rd_kafka_resp_err_t e)
+{
+    static const struct {
+        rd_kafka_resp_err_t e;
+        const char *cure;
+    } cures[] = {
+        {RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT,
+         "choose session.timeout.ms between the brokers' group.min.session.timeout.ms and "
+         "group.max.session.timeout.ms"},
+        {RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL,
+         "the other members of the group assign partitions in another way: choose a "
+         "partition.assignment.strategy that they have, or another --group"},
+        {RD_KAFKA_RESP_ERR_INVALID_GROUP_ID, "choose another --group"},
+        {RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, "have READ on the group allowed to you"},
+        {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, "have READ on the topic allowed to you"},
+        {RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID,
+         "another member runs with the same group.instance.id: each needs its own"},
+        {RD_KAFKA_RESP_ERR_GROUP_MAX_SIZE_REACHED,
+         "the group has as many members as the brokers' group.max.size allows"},
+        {RD_KAFKA_RESP_ERR__FATAL, "start again"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cures); i++)
+        if (cures[i].e == e)
+            return cures[i].cure;
+    return NULL;
+}

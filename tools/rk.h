@@ -58,6 +58,9 @@ void *rk_arg(void *opaque);
  * False after some seconds: a line was printed. */
 bool rk_wait_topic(const struct opts *o, rd_kafka_t *rk, rd_kafka_topic_t *topic);
 
+/* What to do about an error of a group that does not pass by itself; NULL: it may, go on. */
+const char *rk_group_cure(rd_kafka_resp_err_t e);
+
 /* SIGINT and SIGTERM end the command's loop: rk_stop_requested() becomes true. */
 void rk_catch_signals(void);
 bool rk_stop_requested(void);

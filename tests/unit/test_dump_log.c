@@ -12,6 +12,7 @@
 
 #define WHOLE   "00000000000000000000"
 #define DAMAGED "00000000000000000500"
+#define OFFSETS "00000000000000001000" /* of __consumer_offsets */
 
 static const struct dump_case {
     const char *expected; /* file with Kafka's output */
@@ -29,6 +30,7 @@ static const struct dump_case {
     {"verify.txt", WHOLE ".index," WHOLE ".timeindex", {"--verify-index-only"}, 0},
     {"damaged-log.txt", DAMAGED ".log", {"--deep-iteration"}, 1},
     {"damaged-index.txt", DAMAGED ".index," DAMAGED ".timeindex", {NULL}, 1},
+    {"offsets.txt", OFFSETS ".log", {"--offsets-decoder"}, 0},
 };
 
 /* Runs the command with its stdout in a file; the text, and the exit status. */

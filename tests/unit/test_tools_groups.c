@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pure parts of kafuka-consumer-groups: what a user writes to say where a group goes on, and
  * the age of a record in fetched bytes. */
+#include "common/base/fsx.h"
+#include "common/protocol/codec.h"
+#include "common/protocol/messages.h"
 #include "common/record/builder.h"
+#include "tools/formatter.h"
+#include "tools/group_records.h"
 #include "tools/http_get.h"
 #include "tools/log_offsets.h"
 #include "tools/reset_plan.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static struct arena arena;
@@ -306,6 +312,150 @@ START_TEST(queries_are_encoded)
 }
 END_TEST
 
+/* ---- records of __consumer_offsets: the golden files are what Kafka 3.9.1's console consumer
+ * printed for the partition whose segment lies beside them */
+
+static const struct {
+    const char *class_name, *file;
+} formats[] = {
+    {"org.apache.kafka.tools.consumer.OffsetsMessageFormatter", "formatter-offsets.txt"},
+    {"org.apache.kafka.tools.consumer.GroupMetadataMessageFormatter", "formatter-groups.txt"},
+    {"kafka.coordinator.group.GroupMetadataManager$OffsetsMessageFormatter",
+     "formatter-offsets-text.txt"},
+    {"kafka.coordinator.group.GroupMetadataManager$GroupMetadataMessageFormatter",
+     "formatter-groups-text.txt"},
+};
+
+static void read_golden(const char *name, struct buf *out)
+{
+    char path[512];
+
+    snprintf(path, sizeof path, "%s/dump-log/%s", GOLDEN_DIR, name);
+    ck_assert_int_eq(fsx_read_file(path, 1 << 20, out), ERR_OK);
+}
+
+/* Kafka's JSON formatters forget the line ends. */
+static void drop_line_ends(struct buf *b)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < b->len; i++)
+        if (b->p[i] != '\n')
+            b->p[n++] = b->p[i];
+    b->len = n;
+}
+
+START_TEST(group_records_are_printed_as_kafkas_formatters_do)
+{
+    struct buf segment = {0}, want = {0}, got = {0};
+    struct props none = {0};
+    struct formatter f;
+    size_t total;
+
+    read_golden("00000000000000001000.log", &segment);
+    read_golden(formats[_i].file, &want);
+    ck_assert_int_eq(formatter_init(&f, formats[_i].class_name, &none, &why), ERR_OK);
+    for (size_t at = 0; at < segment.len; at += total) {
+        struct record_iter it;
+        struct record r;
+
+        ck_assert_int_eq(batch_peek(segment.p + at, segment.len - at, &total), BATCH_WHOLE);
+        record_iter_init(&it, segment.p + at, segment.p + at + BATCH_HEADER_BYTES,
+                         total - BATCH_HEADER_BYTES);
+        while (record_next(&it, &r) == ERR_OK) {
+            struct format_record fr = {.key = r.key, .value = r.value, .offset = r.offset};
+
+            ck_assert_int_eq(formatter_print(&f, &fr, &got, &why), ERR_OK);
+        }
+    }
+    drop_line_ends(&want);
+    drop_line_ends(&got);
+    ck_assert_uint_gt(want.len, 100);
+    ck_assert_str_eq(buf_cstr(&got), buf_cstr(&want));
+    buf_fini(&segment);
+    buf_fini(&want);
+    buf_fini(&got);
+}
+END_TEST
+
+static struct bytes bytes_of(struct buf *b)
+{
+    return (struct bytes){b->p, (int64_t)b->len};
+}
+
+START_TEST(old_formatters_print_what_their_release_printed)
+{
+    static const char *const lines[][2] = {
+        {"kafka.server.OffsetManager$OffsetsMessageFormatter",
+         "[g,t,3]::OffsetAndMetadata[42,NO_METADATA,1000]\n"},
+        {"kafka.coordinator.GroupMetadataManager$OffsetsMessageFormatter",
+         "[g,t,3]::[OffsetMetadata[42,NO_METADATA],CommitTime 1000,ExpirationTime 2000]\n"},
+        {"kafka.coordinator.group.GroupMetadataManager$OffsetsMessageFormatter",
+         "[g,t,3]::OffsetAndMetadata(offset=42, leaderEpoch=Optional.empty, metadata=, "
+         "commitTimestamp=1000, expireTimestamp=Some(2000))\n"},
+    };
+    struct kp_OffsetCommitKey k;
+    struct kp_OffsetCommitValue v;
+    struct buf key = {0}, value = {0};
+
+    kp_defaults(&kp_OffsetCommitKey_schema, &k);
+    kp_defaults(&kp_OffsetCommitValue_schema, &v);
+    k.group = STR_LIT("g");
+    k.topic = STR_LIT("t");
+    k.partition = 3;
+    v.offset = 42;
+    v.metadata = STR_LIT("");
+    v.commit_timestamp = 1000;
+    v.expire_timestamp = 2000;
+    ck_assert_int_eq(kp_record_encode(&kp_OffsetCommitKey_schema, 1, &k, &key, &why), ERR_OK);
+    ck_assert_int_eq(kp_record_encode(&kp_OffsetCommitValue_schema, 1, &v, &value, &why), ERR_OK);
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        struct buf out = {0};
+
+        ck_assert_int_eq(group_records_format(group_records_style_of(lines[i][0]), bytes_of(&key),
+                                              bytes_of(&value), &out, &why),
+                         ERR_OK);
+        ck_assert_str_eq(buf_cstr(&out), lines[i][1]);
+        buf_fini(&out);
+    }
+    buf_fini(&key);
+    buf_fini(&value);
+}
+END_TEST
+
+START_TEST(any_bytes_are_survived_and_unknown_ones_named)
+{
+    static const uint8_t newer[] = {0, 9, 1, 2, 3};
+    uint8_t junk[64];
+    struct buf key = {0}, payload = {0};
+
+    ck_assert(!group_records_decode((struct bytes){newer, 5}, BYTES_NULL, 7, &key, &payload));
+    ck_assert_str_eq(buf_cstr(&key), "Unknown record type 9 at offset 7, skipping.");
+    ck_assert_uint_eq(payload.len, 0);
+    srandom(1);
+    for (int round = 0; round < 20000; round++) {
+        struct bytes k = {junk, random() % 32}, v = {junk + 32, random() % 33 - 1};
+
+        for (size_t i = 0; i < sizeof junk; i++)
+            junk[i] = (uint8_t)(random() % 4 == 0 ? random() : 0);
+        junk[1] = (uint8_t)(random() % 4);
+        junk[33] = (uint8_t)(random() % 6);
+        if (v.len < 0)
+            v = BYTES_NULL;
+        key.len = payload.len = 0;
+        (void)group_records_decode(k, v, 0, &key, &payload);
+        for (int style = GROUP_RECORDS_OFFSETS; style <= GROUP_RECORDS_GROUPS_TEXT; style++) {
+            payload.len = 0;
+            if (group_records_format((enum group_records_style)style, k, v, &payload, &why) !=
+                ERR_OK)
+                ck_assert_uint_eq(payload.len, 0);
+        }
+    }
+    buf_fini(&key);
+    buf_fini(&payload);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("tools_groups");
@@ -326,6 +476,13 @@ static Suite *suite(void)
     tcase_add_test(t, cut_and_broken_batches_tell_what_they_can);
     tcase_add_test(t, partitions_are_sorted_and_found);
     tcase_add_test(t, queries_are_encoded);
+    suite_add_tcase(s, t);
+
+    t = tcase_create("records");
+    tcase_add_loop_test(t, group_records_are_printed_as_kafkas_formatters_do, 0,
+                        (int)ARRAY_LEN(formats));
+    tcase_add_test(t, old_formatters_print_what_their_release_printed);
+    tcase_add_test(t, any_bytes_are_survived_and_unknown_ones_named);
     suite_add_tcase(s, t);
     return s;
 }
