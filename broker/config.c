@@ -254,6 +254,10 @@ static enum err check_together(const struct config *c, struct errtext *why)
                            "for ever");
     if (c->log_roll_ms < 1)
         return refuse(why, "log.roll.ms must be at least 1");
+    if (c->log_cleaner_threads > 0 &&
+        c->log_cleaner_dedupe_buffer_size / c->log_cleaner_threads <= 1 << 20)
+        return refuse(why, "log.cleaner.dedupe.buffer.size must be more than 1048576 for each of "
+                           "log.cleaner.threads");
     if (c->log_cleaner_min_compaction_lag_ms > c->log_cleaner_max_compaction_lag_ms)
         return refuse(why, "log.cleaner.min.compaction.lag.ms must not be larger than "
                            "log.cleaner.max.compaction.lag.ms");

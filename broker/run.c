@@ -170,6 +170,19 @@ static bool is_own_config(struct run *r, const char *name, struct props **props_
     return *props_out != NULL;
 }
 
+static struct log_cleaner_options cleaner_options(const struct config *c)
+{
+    return (struct log_cleaner_options){
+        .is_enabled = c->log_cleaner_enable,
+        .threads = c->log_cleaner_threads,
+        .dedupe_bytes = c->log_cleaner_dedupe_buffer_size,
+        .buffer_bytes = c->log_cleaner_io_buffer_size,
+        .backoff_ms = c->log_cleaner_backoff_ms,
+        .load_factor = c->log_cleaner_io_buffer_load_factor,
+        .bytes_per_second_max = c->log_cleaner_io_max_bytes_per_second,
+    };
+}
+
 /* Makes the dynamic options current. */
 static void switch_config(struct run *r)
 {
@@ -182,6 +195,10 @@ static void switch_config(struct run *r)
     r->broker.config = c;
     if (r->topics != NULL)
         topic_configs_rebase(r->topics, c);
+    if (r->broker.logs != NULL && !atomic_load(&r->broker.is_stopping)) {
+        struct log_cleaner_options o = cleaner_options(c);
+        log_manager_set_cleaner(r->broker.logs, &o);
+    }
 }
 
 static void on_config_at_start(void *arg, const char *type, const char *name,
@@ -284,6 +301,7 @@ static enum err open_logs(struct run *r, struct errtext *why)
         .checkpoint_interval_ms = i64_min(c->log_flush_offset_checkpoint_interval_ms,
                                           c->log_flush_start_offset_checkpoint_interval_ms),
         .open_files_max = c->kafuka_open_files_max,
+        .cleaner = cleaner_options(c),
         .topic_config = topic_config,
         .dir_failed = dir_failed,
         .arg = r,
@@ -527,6 +545,41 @@ static void print_coordination(const struct coord *c, struct buf *out)
                       n.watched_paths);
 }
 
+static void print_cleaner(struct log_manager *logs, struct buf *out)
+{
+    struct log_cleaner_numbers n;
+
+    log_manager_cleaner_numbers(logs, &n);
+    metrics_print_one(out, true, "kafuka_log_cleaner_runs_total", "Logs that were compacted",
+                      n.runs);
+    metrics_print_one(out, true, "kafuka_log_cleaner_failed_runs_total",
+                      "Compactions that failed: for want of space or memory, or the log was set "
+                      "aside",
+                      n.failed_runs);
+    metrics_print_one(out, true, "kafuka_log_cleaner_read_bytes_total",
+                      "Bytes read by compaction, the dirty part twice", n.bytes_read);
+    metrics_print_one(out, true, "kafuka_log_cleaner_written_bytes_total",
+                      "Bytes written by compaction", n.bytes_written);
+    metrics_print_one(out, true, "kafuka_log_cleaner_records_read_total",
+                      "Records that compaction decided on", n.records_read);
+    metrics_print_one(out, true, "kafuka_log_cleaner_records_kept_total",
+                      "Those of them that stayed", n.records_kept);
+    metrics_print_one(out, true, "kafuka_log_cleaner_busy_milliseconds_total",
+                      "Time spent compacting, with its pauses for the limit of bytes a second",
+                      n.busy_us / 1000);
+    metrics_print_one(out, false, "kafuka_log_cleaner_last_run_milliseconds",
+                      "How long the last compaction of a log took", n.last_run_ms);
+    metrics_print_one(out, false, "kafuka_log_cleaner_last_run_timestamp_seconds",
+                      "When the last compaction of a log ended; 0: none",
+                      n.last_run_wall_ms / 1000);
+    metrics_print_one(out, false, "kafuka_log_cleaner_map_bytes_max",
+                      "The largest map of keys that a compaction needed", n.map_bytes_max);
+    metrics_print_one(out, false, "kafuka_log_cleaner_uncleanable_partitions",
+                      "Logs set aside because their bytes can't be compacted", n.uncleanable);
+    metrics_print_one(out, false, "kafuka_log_cleaner_waiting_partitions",
+                      "Compacted logs with something dirty", n.waiting);
+}
+
 static void print_modules(void *arg, struct buf *out)
 {
     const struct run *r = arg;
@@ -559,6 +612,7 @@ static void print_modules(void *arg, struct buf *out)
                       controller_is_active(b->controller));
     metrics_print_one(out, false, "kafuka_io_jobs_waiting", "Jobs that wait for an io thread",
                       (int64_t)pool_waiting(b->io_pool));
+    print_cleaner(b->logs, out);
     print_log_dirs(b, out);
 }
 

@@ -408,16 +408,22 @@ enum err index_sync(const struct log_segment *s)
 }
 
 /* ---- aborted transactions */
-enum err index_txn_append(struct log_segment *s, const struct index_txn_entry *e)
+void index_txn_encode(const struct index_txn_entry *e, uint8_t p[INDEX_TXN_ENTRY])
 {
-    uint8_t p[INDEX_TXN_ENTRY] = {0}; /* version 0 */
-    char path[SEGMENT_PATH_MAX];
-    struct stat st;
-
+    be16_store(p, 0); /* version */
     be64_store(p + 2, (uint64_t)e->producer_id);
     be64_store(p + 10, (uint64_t)e->first_offset);
     be64_store(p + 18, (uint64_t)e->last_offset);
     be64_store(p + 26, (uint64_t)e->last_stable_offset);
+}
+
+enum err index_txn_append(struct log_segment *s, const struct index_txn_entry *e)
+{
+    uint8_t p[INDEX_TXN_ENTRY];
+    char path[SEGMENT_PATH_MAX];
+    struct stat st;
+
+    index_txn_encode(e, p);
     segment_path(s, ".txnindex", path);
     s->is_index_unsynced = true;
     int64_t size = stat(path, &st) == 0 ? st.st_size : 0;

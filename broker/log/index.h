@@ -46,6 +46,7 @@ NODISCARD enum err index_sync(const struct log_segment *s); /* needs no lock */
 struct index_txn_entry {
     int64_t producer_id, first_offset, last_offset, last_stable_offset;
 };
+void index_txn_encode(const struct index_txn_entry *e, uint8_t p[INDEX_TXN_ENTRY]);
 NODISCARD enum err index_txn_append(struct log_segment *s, const struct index_txn_entry *e);
 /* Calls visit for each entry in order until it returns false. CORRUPT: a bad version or size. */
 NODISCARD enum err index_txn_each(struct log_segment *s,

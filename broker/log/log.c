@@ -176,6 +176,7 @@ void log_config_defaults(struct log_config *c)
 void log_set_config(struct log *l, const struct log_config *c)
 {
     l->config = *c;
+    log_manager_post_clean(l); /* it may be compacted from now on */
 }
 
 const struct log_config *log_config_of(const struct log *l)

@@ -196,6 +196,7 @@ NODISCARD enum err log_aborted_find(struct log *l, int64_t offset, const struct 
 /* The producers known to the log, for DescribeProducers. Allocated as above. */
 struct log_producer {
     int64_t producer_id, last_timestamp_ms, txn_start_offset; /* -1: none open */
+    int64_t last_data_offset; /* of its last batch that is no marker; -1: none known */
     int32_t epoch, last_sequence, coordinator_epoch;
 };
 int32_t log_producers(const struct log *l, struct log_producer **out);

@@ -56,6 +56,11 @@ static enum err load_first_timestamp(struct log_segment *s)
     return rc == ERR_IO ? rc : ERR_OK;
 }
 
+int64_t log_segment_first_timestamp_ms(struct log_segment *s)
+{
+    return load_first_timestamp(s) == ERR_OK ? s->first_timestamp_ms : -1;
+}
+
 enum err log_roll_if_due(struct log *l, int64_t bytes, int64_t max_timestamp_ms,
                          int64_t first_offset, int64_t last_offset, int64_t now_ms)
 {
@@ -134,6 +139,7 @@ enum err log_roll_at(struct log *l, int64_t base_offset, int64_t now_ms)
         log_take_snapshot(l, base_offset);
     tail_reset(l);
     log_manager_post(l, LOG_WORK_FLUSH);
+    log_manager_post_clean(l);
     return ERR_OK;
 }
 
@@ -183,7 +189,7 @@ enum err log_note_batch(struct log *l, const uint8_t *b, size_t len, int64_t now
     int64_t last_offset = batch_last_offset(b), timestamp_ms = batch_max_timestamp(b);
     int64_t position = s->size;
 
-    if (timestamp_ms > s->max_timestamp_ms) {
+    if (timestamp_ms > s->max_timestamp_ms && batch_count(b) > 0) {
         s->max_timestamp_ms = timestamp_ms;
         s->max_timestamp_offset = last_offset;
     }

@@ -406,6 +406,7 @@ void log_manager_start(struct log_manager *m, void (*lock)(void *user), void (*u
     m->user_lock = lock;
     m->user_unlock = unlock;
     log_background_start(m);
+    log_cleaner_start(m);
 }
 
 void log_background_start(struct log_manager *m)

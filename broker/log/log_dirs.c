@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 static const char clean_mark_name[] = ".kafka_cleanshutdown";
-static const char *const checkpoint_names[CHECKPOINT_KINDS] = {"recovery-point-offset-checkpoint",
-                                                               "log-start-offset-checkpoint",
-                                                               "replication-offset-checkpoint"};
+static const char *const checkpoint_names[CHECKPOINT_KINDS] = {
+    "recovery-point-offset-checkpoint", "log-start-offset-checkpoint",
+    "replication-offset-checkpoint", "cleaner-offset-checkpoint"};
 
 /* ---- opening */
 /* POSIX locks, as Java's FileChannel.lock takes them, so that a Kafka broker and we exclude each
@@ -276,6 +276,8 @@ static int64_t value_of(const struct log *l, enum checkpoint_kind kind)
     case CHECKPOINT_START:
         /* Kafka lists only logs that begin inside their first segment; more entries do no harm */
         return atomic_load_explicit(&l->start_offset, memory_order_relaxed);
+    case CHECKPOINT_CLEANER:
+        return atomic_load_explicit(&l->clean_offset, memory_order_relaxed);
     case CHECKPOINT_KINDS:
         break;
     }
@@ -286,6 +288,7 @@ enum err log_dir_checkpoint(struct log_manager *m, struct log_dir *d, enum check
 {
     struct buf lines = {0}, text = {0};
     size_t count = 0;
+    bool skips_zero = kind == CHECKPOINT_START || kind == CHECKPOINT_CLEANER;
     struct log *l, *tmp;
 
     if (log_dir_is_offline(d))
@@ -294,7 +297,7 @@ enum err log_dir_checkpoint(struct log_manager *m, struct log_dir *d, enum check
     lock_take(&m->lock);
     HASH_ITER (hh, m->logs, l, tmp) {
         int64_t value = value_of(l, kind);
-        if (l->dir != d || (kind == CHECKPOINT_START && value == 0))
+        if (l->dir != d || (skips_zero && value == 0))
             continue;
         buf_printf(&lines, "%.*s %" PRId32 " %" PRId64 "\n", STR_ARG(log_topic(l)), l->partition,
                    value);

@@ -38,6 +38,8 @@ enum {
     LOG_WORK_FLUSH = 1,  /* rolled, or much is unflushed */
     LOG_WORK_UNLINK = 2, /* .deleted files wait */
 };
+/* A compacted log has closed segments that may be dirty: a cleaner looks at it. */
+void log_manager_post_clean(struct log *l);
 
 /* Memory of the active segment's end, made by the first append and given back when a log rests:
  * where recent batches lie, and index entries not written yet. */
@@ -78,6 +80,10 @@ struct log {
     /* written under the lock, read by the checkpoints of the manager's thread without it */
     _Atomic int64_t start_offset, high_watermark;
     _Atomic int64_t recovery_point; /* below it everything is on disk */
+    /* compaction: all before was cleaned; 0: nothing was. As the two above. */
+    _Atomic int64_t clean_offset;
+    int64_t clean_after_mono_ms; /* a run failed: not before */
+    _Atomic bool is_uncleanable; /* set aside, until bytes are taken away or the next start */
     int64_t unsnapshot_bytes;       /* appended since the last producer snapshot was taken */
     int64_t flushed_mono_ms;
     int64_t snapshot_offset;       /* of the newest producer snapshot on disk; -1 */
@@ -100,6 +106,9 @@ struct log {
     unsigned pins; /* visits under way; deletion waits for them */
     bool is_unlinking;
     bool is_open; /* loaded and in the table: work may be posted */
+    TAILQ_ENTRY(log) clean_link; /* in the list of those with something to clean, when is_in_clean */
+    bool is_in_clean;
+    bool is_cleaning; /* a cleaner's thread has it */
 
     int32_t partition;
     int32_t topic_len; /* the topic is the first part of name */
@@ -133,6 +142,7 @@ struct log_open_args {
     const struct log_config *config;
     int64_t recovery_point, start_offset; /* of the checkpoints; 0 if there is none */
     int64_t high_watermark;               /* the same; clamped */
+    int64_t clean_offset;                 /* the same */
     bool was_clean;
     bool create; /* the folder may be missing */
 };
@@ -190,6 +200,12 @@ int32_t log_take_deleted(struct log *l, int64_t now_ms, bool all, int64_t *bases
 void log_unlink_deleted(struct log *l); /* all of them, now */
 
 /* ---- removing and rebuilding: log_truncate.c, log_producers.c */
+/* The renamed files are unlinked later. */
+void log_remember_deleted(struct log *l, int64_t base_offset);
+/* The largest timestamp of the segment's first batch; -1: none. May read the file. */
+int64_t log_segment_first_timestamp_ms(struct log_segment *s);
+/* The largest timestamp in the segment, or the file's; INT64_MAX: not known. May read the file. */
+int64_t log_segment_age_base_ms(struct log_segment *s);
 NODISCARD enum err log_remove_segments(struct log *l, int32_t from, int32_t count);
 /* Producer state at offset: the newest good snapshot at or below it, and the batches from there.
  * was_clean: without any snapshot the state is empty. */

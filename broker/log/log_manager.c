@@ -31,9 +31,12 @@ enum err log_manager_open(const struct log_manager_options *o, struct log_manage
         fd_cache_set_max(o->open_files_max);
     lock_init(&m->lock, LOCK_LEAF);
     lock_init(&m->checkpoint_lock, LOCK_CHECKPOINT);
+    lock_init(&m->clean_lock, LOCK_LOG_MANAGER);
     lock_cond_init(&m->changed);
+    lock_cond_init(&m->clean_changed);
     TAILQ_INIT(&m->queue);
     TAILQ_INIT(&m->unlinks);
+    TAILQ_INIT(&m->cleans);
     STAILQ_INIT(&m->doomed);
     *out = m;
     enum err rc = log_dirs_open(m, o->dirs, o->dir_count, why);
@@ -41,7 +44,9 @@ enum err log_manager_open(const struct log_manager_options *o, struct log_manage
         log_dirs_close(m);
         lock_fini(&m->lock);
         lock_fini(&m->checkpoint_lock);
+        lock_fini(&m->clean_lock);
         (void)pthread_cond_destroy(&m->changed);
+        (void)pthread_cond_destroy(&m->clean_changed);
         FREE_NULL(out);
     }
     return rc;
@@ -89,6 +94,8 @@ static bool table_add(struct log_manager *m, struct log *l)
         l->is_open = true;
     }
     lock_release(&m->lock);
+    if (other == NULL)
+        log_manager_post_clean(l);
     return other == NULL;
 }
 
@@ -199,6 +206,7 @@ static enum err load_one(struct load *ld, const char *name, struct errtext *why)
     a.recovery_point = saved_value(s, CHECKPOINT_RECOVERY);
     a.start_offset = saved_value(s, CHECKPOINT_START);
     a.high_watermark = saved_value(s, CHECKPOINT_HW);
+    a.clean_offset = saved_value(s, CHECKPOINT_CLEANER);
     enum err rc = log_open(&a, &l, why);
     if (rc == ERR_IO || rc == ERR_NO_SPACE || rc == ERR_OFFLINE) {
         log_dir_fail(ld->dir, "load a log", rc);
@@ -437,8 +445,11 @@ static void take_out(struct log_manager *m, struct log *l)
         TAILQ_REMOVE(&m->queue, l, work_link);
     if (l->is_unlinking)
         TAILQ_REMOVE(&m->unlinks, l, unlink_link);
+    if (l->is_in_clean)
+        TAILQ_REMOVE(&m->cleans, l, clean_link);
     l->work = 0;
-    l->is_unlinking = false;
+    l->is_unlinking = l->is_in_clean = false;
+    (void)pthread_cond_broadcast(&m->clean_changed); /* a run over it ends */
     while (l->pins > 0)
         (void)lock_wait(&m->lock, &m->changed, -1);
     lock_release(&m->lock);
@@ -521,6 +532,7 @@ enum err log_manager_close(struct log_manager **mp, int64_t broker_epoch)
 {
     struct log_manager *m = *mp;
 
+    log_cleaner_stop(m);
     log_background_stop(m);
     enum err rc = close_logs(m);
     for (int i = 0; i < m->dir_count; i++) {
@@ -538,7 +550,9 @@ enum err log_manager_close(struct log_manager **mp, int64_t broker_epoch)
     log_dirs_close(m);
     lock_fini(&m->lock);
     lock_fini(&m->checkpoint_lock);
+    lock_fini(&m->clean_lock);
     (void)pthread_cond_destroy(&m->changed);
+    (void)pthread_cond_destroy(&m->clean_changed);
     FREE_NULL(mp);
     return rc;
 }

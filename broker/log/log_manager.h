@@ -9,6 +9,15 @@
 
 struct log_manager;
 
+/* log.cleaner.* */
+struct log_cleaner_options {
+    bool is_enabled;
+    int32_t threads;
+    int64_t dedupe_bytes, buffer_bytes; /* of all threads together */
+    int64_t backoff_ms;
+    double load_factor, bytes_per_second_max;
+};
+
 struct log_manager_options {
     char *const *dirs; /* log.dirs */
     int dir_count;
@@ -18,6 +27,7 @@ struct log_manager_options {
     int64_t producer_id_expiration_ms; /* 0: a day */
     int64_t open_files_max;            /* LRU of descriptors; 0: 10000 */
     struct log_config defaults;
+    struct log_cleaner_options cleaner; /* zero: no compaction */
     /* Effective config of a topic, by name; called at load time. arg as given. */
     void (*topic_config)(void *arg, struct str topic, struct log_config *out);
     /* A dir went offline after a failed write or sync: called once a dir, on any thread, no lock
@@ -62,6 +72,19 @@ void log_manager_start(struct log_manager *m, void (*lock)(void *user), void (*u
 void log_set_user(struct log *l, void *user);
 /* Flushes all, writes checkpoints and the clean-shutdown markers, unlocks. */
 NODISCARD enum err log_manager_close(struct log_manager **m, int64_t broker_epoch);
+
+/* New options while running: a run that is under way is given up and made again. Not from two threads
+ * at a time, nor beside start or close. May block. */
+void log_manager_set_cleaner(struct log_manager *m, const struct log_cleaner_options *o);
+struct log_cleaner_numbers {
+    int64_t runs, failed_runs, bytes_read, bytes_written, records_read, records_kept;
+    int64_t busy_us;
+    int64_t last_run_ms, last_run_wall_ms; /* how long, and when it ended; 0: none */
+    int64_t map_bytes_max;                 /* the largest map so far */
+    int64_t uncleanable;                   /* logs set aside */
+    int64_t waiting;                       /* logs with something dirty */
+};
+void log_manager_cleaner_numbers(struct log_manager *m, struct log_cleaner_numbers *out);
 
 struct log_dir_info {
     const char *path;

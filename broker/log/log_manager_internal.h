@@ -33,6 +33,18 @@ struct log_manager {
     bool has_failed_dirs;                /* guarded by lock */
     STAILQ_HEAD(, doomed_folder) doomed; /* guarded by lock */
 
+    /* the cleaner: cleaner_thread.c */
+    struct log_queue cleans;                  /* logs that a look may find dirty; guarded by lock */
+    pthread_cond_t clean_changed;             /* something ends a cleaner's wait; with lock */
+    bool clean_stopping; /* guarded by lock */
+    int64_t clean_free_us;                    /* when the next byte may be moved; guarded by lock */
+    struct lock clean_lock;                   /* LOG_MANAGER: one thread looks for work at a time */
+    pthread_t *clean_threads;                 /* main only */
+    int32_t clean_thread_count;               /* the same */
+    struct log_cleaner_numbers clean_numbers; /* guarded by lock */
+    int64_t clean_checkpoint_ms;              /* guarded by clean_lock: of the last writing */
+    bool has_cleaned;                         /* guarded by lock: the checkpoint files are behind */
+
     struct lock checkpoint_lock; /* CHECKPOINT: one writer of checkpoint files at a time */
 
     bool is_running; /* main only */
@@ -49,12 +61,18 @@ void log_dirs_close(struct log_manager *m);
 NODISCARD enum err log_dir_take_clean_mark(struct log_dir *d);
 NODISCARD enum err log_dir_write_clean_mark(struct log_dir *d, int64_t broker_epoch);
 
-enum checkpoint_kind { CHECKPOINT_RECOVERY, CHECKPOINT_START, CHECKPOINT_HW, CHECKPOINT_KINDS };
+enum checkpoint_kind {
+    CHECKPOINT_RECOVERY,
+    CHECKPOINT_START,
+    CHECKPOINT_HW,
+    CHECKPOINT_CLEANER,
+    CHECKPOINT_KINDS
+};
 /* Writes one checkpoint file of one dir from the logs in the table. */
 NODISCARD enum err log_dir_checkpoint(struct log_manager *m, struct log_dir *d,
                                       enum checkpoint_kind kind);
 
-/* The three checkpoint files of a dir, as read at load. */
+/* The checkpoint files of a dir, as read at load. */
 struct saved_offsets {
     UT_hash_handle hh;
     int64_t offset[CHECKPOINT_KINDS]; /* -1: no entry */
@@ -69,6 +87,10 @@ void log_background_stop(struct log_manager *m);
 /* Renames nothing: the folder is there already, to be removed after delay. */
 void log_background_doom(struct log_manager *m, const char *path, int64_t delay_ms);
 void log_background_remove_doomed(struct log_manager *m, int64_t now_mono_ms, bool all);
+
+/* ---- cleaner_thread.c */
+void log_cleaner_start(struct log_manager *m);
+void log_cleaner_stop(struct log_manager *m); /* in the middle of a run too */
 
 /* Logs to flush together. */
 struct log_group {

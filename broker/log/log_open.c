@@ -65,6 +65,7 @@ static struct log *log_alloc(const struct log_open_args *a)
     l->config = *a->config;
     l->folder = log_folder_new(path);
     l->snapshot_offset = -1;
+    l->clean_offset = a->clean_offset;
     STAILQ_INIT(&l->snapshots);
     mem_free(path);
     return l;

@@ -7,8 +7,7 @@
 
 #include <stdio.h>
 
-/* The largest timestamp in the segment; the file's time when no record has one. */
-static int64_t age_base_ms(struct log_segment *s)
+int64_t log_segment_age_base_ms(struct log_segment *s)
 {
     int64_t next_offset, end;
 
@@ -31,7 +30,7 @@ static const char *reason_to_go(struct log *l, int32_t i, int64_t total_bytes, i
     if (!c->is_delete || (is_last && s->size == 0))
         return NULL;
     if (c->retention_ms >= 0) {
-        int64_t base_ms = age_base_ms(s);
+        int64_t base_ms = log_segment_age_base_ms(s);
         if (base_ms < now_ms && now_ms - base_ms > c->retention_ms)
             return "retention.ms";
     }

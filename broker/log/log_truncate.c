@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void remember_deleted(struct log *l, int64_t base_offset)
+void log_remember_deleted(struct log *l, int64_t base_offset)
 {
     if (l->deleted_count == l->deleted_cap) {
         l->deleted_cap = l->deleted_cap == 0 ? 4 : l->deleted_cap * 2;
@@ -44,13 +44,14 @@ enum err log_remove_segments(struct log *l, int32_t from, int32_t count)
         rc = segment_mark_deleted(s);
         if (rc != ERR_OK)
             break;
-        remember_deleted(l, s->base_offset);
+        log_remember_deleted(l, s->base_offset);
         segment_unref(&l->segments[from + done]);
     }
     l->segment_count -= done;
     memmove(l->segments + from, l->segments + from + done,
             (size_t)(l->segment_count - from) * sizeof *l->segments);
     l->generation++;
+    l->is_uncleanable = false; /* what could not be cleaned may be gone */
     if (rc != ERR_OK)
         log_dir_fail(l->dir, "remove a segment", rc);
     log_manager_post(l, LOG_WORK_UNLINK);
@@ -97,6 +98,10 @@ static enum err settle_end(struct log *l)
     l->high_watermark = i64_min(l->high_watermark, l->end_offset);
     l->start_offset = i64_min(l->start_offset, l->end_offset);
     l->recovery_point = i64_min(l->recovery_point, l->end_offset);
+    /* the checkpoint file follows; until then its larger offset only leaves more uncleaned */
+    l->clean_offset = i64_min(l->clean_offset, l->end_offset);
+    l->is_uncleanable = false;
+    log_manager_post_clean(l);
     epoch_cache_truncate_end(&l->epochs, l->end_offset);
     tail_reset(l);
     drop_pending_snapshots(l, l->end_offset);

@@ -197,6 +197,11 @@ static bool apply_marker(struct producer_state *s, struct producer_entry *e, con
     bool commit;
     int32_t coordinator_epoch;
 
+    if (batch_count(batch) == 0) { /* compaction left its header, for the epoch's sake */
+        set_epoch(e, batch_producer_epoch(batch));
+        e->last_timestamp_ms = batch_max_timestamp(batch);
+        return false;
+    }
     if (!marker_parse(batch, &commit, &coordinator_epoch))
         return false;
     set_epoch(e, batch_producer_epoch(batch));
@@ -328,6 +333,8 @@ int32_t producer_state_list(const struct producer_state *s, struct log_producer 
             .producer_id = e->producer_id,
             .last_timestamp_ms = e->last_timestamp_ms,
             .txn_start_offset = e->txn_first_offset,
+            .last_data_offset =
+                e->batch_count == 0 ? -1 : e->batches[e->batch_count - 1].last_offset,
             .epoch = e->epoch,
             .last_sequence =
                 e->batch_count == 0 ? -1 : e->batches[e->batch_count - 1].last_sequence,

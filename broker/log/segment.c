@@ -115,7 +115,8 @@ static enum err parse_header(const uint8_t *p, size_t got, int64_t position, int
     *out = (struct batch_at){.position = position,
                              .base_offset = batch_base_offset(p),
                              .last_offset = batch_last_offset(p),
-                             .max_timestamp_ms = batch_max_timestamp(p),
+                             .max_timestamp_ms =
+                                 batch_count(p) == 0 ? -1 : batch_max_timestamp(p),
                              .total_bytes = (int32_t)total,
                              .leader_epoch = batch_leader_epoch(p),
                              .magic = batch_magic(p),

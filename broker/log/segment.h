@@ -67,7 +67,8 @@ int64_t segment_written_ms(const struct log_segment *s);
 
 /* A batch in the file, from its header. */
 struct batch_at {
-    int64_t position, base_offset, last_offset, max_timestamp_ms;
+    int64_t position, base_offset, last_offset;
+    int64_t max_timestamp_ms; /* -1: it has no records */
     int32_t total_bytes;
     int32_t leader_epoch;
     int8_t magic;

@@ -58,7 +58,8 @@ static void add_front(struct batch_builder *b, int32_t offset_delta, int64_t tim
     ASSERT(offset_delta > b->last_offset_delta && b->count < INT32_MAX);
     ASSERT(key.len <= INT32_MAX && value.len <= INT32_MAX);
     if (b->count == 0)
-        b->base_timestamp_ms = timestamp_ms;
+        b->base_timestamp_ms =
+            b->options.has_delete_horizon ? b->options.delete_horizon_ms : timestamp_ms;
     int64_t timestamp_delta = (int64_t)((uint64_t)timestamp_ms - (uint64_t)b->base_timestamp_ms);
     int64_t size = 1 + (int64_t)varlong_size(timestamp_delta) +
                    (int64_t)varlong_size(offset_delta) + bytes_size(key) + bytes_size(value) +
@@ -99,14 +100,35 @@ void batch_builder_add(struct batch_builder *b, int64_t timestamp_ms, struct byt
                          value, headers, count);
 }
 
-void batch_builder_add_record(struct batch_builder *b, const struct record *r)
+static void add_record(struct batch_builder *b, int32_t offset_delta, const struct record *r)
 {
     size_t headers_len = (size_t)(r->headers_end - r->headers);
 
-    add_front(b, b->last_offset_delta + 1, r->timestamp_ms, r->key, r->value,
+    add_front(b, offset_delta, r->timestamp_ms, r->key, r->value,
               (int64_t)(varlong_size(r->header_count) + headers_len));
     add_varlong(&b->records, r->header_count);
     buf_add(&b->records, r->headers, headers_len);
+}
+
+void batch_builder_add_record(struct batch_builder *b, const struct record *r)
+{
+    add_record(b, b->last_offset_delta + 1, r);
+}
+
+void batch_builder_keep_record(struct batch_builder *b, const struct record *r)
+{
+    int64_t delta = r->offset - b->options.base_offset;
+
+    ASSERT(delta >= 0 && delta <= INT32_MAX);
+    add_record(b, (int32_t)delta, r);
+}
+
+void batch_builder_end_at(struct batch_builder *b, int64_t last_offset)
+{
+    int64_t delta = last_offset - b->options.base_offset;
+
+    ASSERT(delta >= b->last_offset_delta && delta <= INT32_MAX);
+    b->last_offset_delta = (int32_t)delta;
 }
 
 static void write_header(const struct batch_builder *b, uint8_t *h, size_t total)
@@ -115,7 +137,8 @@ static void write_header(const struct batch_builder *b, uint8_t *h, size_t total
     bool append_time = o->log_append_time_ms >= 0;
     unsigned attributes = (unsigned)o->codec | (append_time ? BATCH_LOG_APPEND_TIME : 0) |
                           (o->is_transactional ? BATCH_TRANSACTIONAL : 0) |
-                          (o->is_control ? BATCH_CONTROL : 0);
+                          (o->is_control ? BATCH_CONTROL : 0) |
+                          (o->has_delete_horizon ? BATCH_DELETE_HORIZON : 0);
 
     be64_store(h + BATCH_AT_BASE_OFFSET, (uint64_t)o->base_offset);
     be32_store(h + BATCH_AT_LENGTH, (uint32_t)(total - BATCH_OVERHEAD_BYTES));

@@ -16,6 +16,8 @@ struct batch_options {
     int32_t leader_epoch, base_sequence;
     int16_t producer_epoch;
     bool is_transactional, is_control;
+    bool has_delete_horizon; /* delete_horizon_ms is the base timestamp and marked as such */
+    int64_t delete_horizon_ms;
 };
 void batch_options_init(struct batch_options *o);
 
@@ -38,6 +40,10 @@ void batch_builder_add_at(struct batch_builder *b, int64_t offset, int64_t times
                           int32_t count);
 /* Copies a record of another batch to the next offset, with its headers. */
 void batch_builder_add_record(struct batch_builder *b, const struct record *r);
+/* The same, but the record keeps its own offset, above that of the record before: for compaction. */
+void batch_builder_keep_record(struct batch_builder *b, const struct record *r);
+/* The batch ends at that offset, at or above its last record's: for compaction. Before finish. */
+void batch_builder_end_at(struct batch_builder *b, int64_t last_offset);
 /* Appends the finished batch to out; the builder is empty again. Without a record: a batch of none,
  * which no producer may send. */
 NODISCARD enum err batch_builder_finish(struct batch_builder *b, struct buf *out);
