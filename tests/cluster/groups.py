@@ -165,7 +165,7 @@ class Producer:
             while number < due:
                 try:
                     producer.produce(self.topic, f"{number}".encode(), partition=number % self.partitions, on_delivery=self.delivered)
-                except BufferError:
+                except (BufferError, confluent_kafka.KafkaException):  # full; or its metadata forgot the topic while brokers came and went
                     break
                 number += 1
             producer.poll(0.01)
@@ -186,6 +186,17 @@ class Producer:
         self.thread.join(timeout=150)
         assert not self.thread.is_alive(), "the producer does not end"
         return self.acked
+
+    def wait_flowing(self, timeout):
+        """Until every partition has taken a record after now."""
+        names = [f"{self.topic}-{p}" for p in range(self.partitions)]
+        known = {n: len(self.acked.get(n, {})) for n in names}
+
+        def flowing():
+            assert self.thread.is_alive(), "the producer ended"
+            return all(len(self.acked.get(n, {})) > known[n] for n in names)
+
+        wait_until(flowing, timeout, "every partition to be written")
 
     def count(self):
         return sum(len(offsets) for offsets in list(self.acked.values()))
@@ -265,9 +276,14 @@ def settled(members, partitions):
 
 
 def wait_settled(members, partitions, timeout=60):
-    wait_until(lambda: settled(members, partitions) or dead(members), timeout,
-               f"one owner for each of {len(partitions)} partitions among {[m.name for m in members]}")
-    assert not dead(members)
+    def even_or_dead():
+        return settled(members, partitions) or dead(members)
+
+    try:
+        wait_until(even_or_dead, timeout, f"one owner for each of {len(partitions)} partitions")
+    except AssertionError as e:
+        raise AssertionError(f"{e}; owned: { {m.name: sorted(m.owned()) for m in members} }") from None
+    assert not dead(members), dead(members)
 
 
 def dead(members):
