@@ -146,19 +146,6 @@ void group_tool_restart_clock(struct group_tool *t)
 
 /* ---- ZooKeeper */
 
-/* What the brokers say about it; NULL: a cluster without. */
-static const char *ask_for_zookeeper(struct group_tool *t)
-{
-    struct errtext why = {{0}};
-
-    if (!t->admin.has_metadata && admin_brokers(&t->admin, &why) != ERR_OK)
-        return NULL;
-    if (t->admin.metadata.brokers_count <= 0)
-        return NULL;
-    return groups_broker_config(&t->admin, t->admin.metadata.brokers[0].node_id,
-                                "zookeeper.connect");
-}
-
 struct coord *group_tool_zk(struct group_tool *t)
 {
     struct errtext why = {{0}};
@@ -167,7 +154,7 @@ struct coord *group_tool_zk(struct group_tool *t)
     if (t->zk != NULL || t->zk_was_tried || opts_has(t->o, "no-zookeeper"))
         return t->zk;
     t->zk_was_tried = true;
-    connect = ask_for_zookeeper(t);
+    connect = groups_zookeeper_of(&t->admin);
     if (connect != NULL &&
         zk_open(connect, i64_min(t->timeout_ms, ZK_FOUND_TIMEOUT_MS), &t->zk, &why) != ERR_OK)
         opts_warn(t->o,

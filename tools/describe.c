@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kafuka-describe: the whole cluster on one page, what is wrong with it and what to do about it.
  * The exit status says whether it is healthy. */
+#include "common/base/clock.h"
 #include "tools/admin.h"
 #include "tools/rk.h"
 #include "tools/tool.h"
@@ -17,7 +18,9 @@ static const struct opt_spec specs[] = {
      "In place of --bootstrap-server: read the znodes; works when no broker does.", 0, 0},
     {"json", OPT_FLAG, NULL, "One JSON object instead of the page.", 0, 0},
     {"watch", OPT_INT, "seconds", "Again every so many seconds, until interrupted.", 1, 86400},
-    {"topics", OPT_FLAG, NULL, "List all topics, not only the sick and the first ones.", 0, 0},
+    {"topics", OPT_FLAG, NULL, "List all topics and groups, not only the sick and the first ones.",
+     0, 0},
+    {"no-groups", OPT_FLAG, NULL, "Do not look at consumer groups.", 0, 0},
 };
 
 static const struct opt_command command = {
@@ -32,6 +35,30 @@ static const struct opt_command command = {
                 "--zookeeper localhost:2181\n",
 };
 
+enum { GROUPS_WAIT_MS = 1000, ZK_FOUND_TIMEOUT_MS = 500 };
+
+/* How far behind the groups are, those in ZooKeeper too. a or zk may be NULL. */
+static void read_groups(const struct opts *o, struct admin *a, struct coord *zk,
+                        struct arena *arena, struct view *v)
+{
+    struct coord *found = NULL;
+    struct errtext why = {{0}};
+    const char *connect;
+
+    if (opts_has(o, "no-groups"))
+        return;
+    if (zk == NULL && a != NULL) {
+        connect = groups_zookeeper_of(a);
+        if (connect != NULL && zk_open(connect, ZK_FOUND_TIMEOUT_MS, &found, &why) != ERR_OK)
+            errtext_wrap(&why, "those in ZooKeeper");
+    }
+    group_lags_read(a, zk != NULL ? zk : found, arena, clock_mono_ms() + GROUPS_WAIT_MS,
+                    &v->groups);
+    if (v->groups.unknown == NULL && why.text[0] != '\0')
+        v->groups.unknown = arena_strdup(arena, why.text, strlen(why.text));
+    coord_close(&found);
+}
+
 /* From the znodes, with the sizes of the log directories if the brokers answer. */
 static int read_zookeeper(const struct opts *o, struct admin *a, struct arena *arena,
                           struct view *v)
@@ -45,7 +72,6 @@ static int read_zookeeper(const struct opts *o, struct admin *a, struct arena *a
         return rc;
     if (view_read_zookeeper(c, arena, v, &why) != ERR_OK)
         rc = opts_fail(o, "%s", why.text);
-    coord_close(&c);
     for (int32_t i = 0; rc < 0 && i < v->broker_count; i++)
         buf_printf(&list, "%s%s:%d", list.len == 0 ? "" : ",", v->brokers[i].host,
                    v->brokers[i].port);
@@ -53,8 +79,13 @@ static int read_zookeeper(const struct opts *o, struct admin *a, struct arena *a
         admin_init(a, arena_strdup(arena, buf_cstr(&list), list.len),
                    opts_text(o, "command-config", NULL), opts_int(o, "timeout-ms", 5000),
                    &why) == ERR_OK &&
-        admin_brokers(a, &why) == ERR_OK)
+        admin_brokers(a, &why) == ERR_OK) {
         view_read_dirs(a, arena, v);
+        read_groups(o, a, c, arena, v);
+    } else if (rc < 0) {
+        read_groups(o, NULL, c, arena, v);
+    }
+    coord_close(&c);
     buf_fini(&list);
     return rc;
 }
@@ -69,11 +100,49 @@ static int read_broker(const struct opts *o, struct admin *a, struct arena *aren
     if (view_read(a, arena, v, &why) != ERR_OK)
         return opts_fail(o, "%s", why.text);
     view_read_dirs(a, arena, v);
+    read_groups(o, a, NULL, arena, v);
     return -1;
 }
 
-/* One page. 0 healthy, 1 not. */
-static int show(const struct opts *o, bool clears)
+/* What the look before said of a group, for --watch. */
+struct seen {
+    char *name;
+    int64_t records;
+    int32_t grown;
+};
+struct memory {
+    struct seen groups[GROUP_LAG_MAX * 2];
+    int32_t count;
+};
+
+static void forget(struct memory *m)
+{
+    for (int32_t i = 0; i < m->count; i++)
+        mem_free(m->groups[i].name);
+    m->count = 0;
+}
+
+/* Counts for how many looks in a row each group has fallen further behind. */
+static void compare(struct memory *m, struct group_lags *now)
+{
+    struct memory *next = xcalloc(1, sizeof *next);
+
+    for (int32_t i = 0; i < now->count; i++) {
+        struct group_lag *g = &now->items[i];
+
+        for (int32_t k = 0; k < m->count; k++)
+            if (strcmp(m->groups[k].name, g->name) == 0 && g->records > m->groups[k].records &&
+                m->groups[k].records >= 0)
+                g->grown = m->groups[k].grown + 1;
+        next->groups[next->count++] = (struct seen){xstrdup(g->name), g->records, g->grown};
+    }
+    forget(m);
+    *m = *next;
+    mem_free(next);
+}
+
+/* One page. memory: of the looks before, or NULL. 0 healthy, 1 not. */
+static int show(const struct opts *o, bool clears, struct memory *memory)
 {
     struct admin a = {0};
     struct arena arena = {0};
@@ -85,6 +154,8 @@ static int show(const struct opts *o, bool clears)
     if (clears)
         printf("\033[H\033[2J");
     if (rc < 0) {
+        if (memory != NULL)
+            compare(memory, &v.groups);
         view_judge(&v, &arena);
         if (opts_has(o, "json"))
             view_print_json(&v, &out);
@@ -104,14 +175,17 @@ static int watch(const struct opts *o)
 {
     bool clears = isatty(STDOUT_FILENO) == 1 && !opts_has(o, "json");
     struct timespec pause = {(time_t)opts_int(o, "watch", 1), 0};
+    struct memory *memory = xcalloc(1, sizeof *memory);
     int rc;
 
     rk_catch_signals();
     do {
-        rc = show(o, clears);
+        rc = show(o, clears, memory);
         if (!rk_stop_requested())
             (void)nanosleep(&pause, NULL);
     } while (!rk_stop_requested());
+    forget(memory);
+    mem_free(memory);
     return rc;
 }
 
@@ -124,7 +198,7 @@ int cmd_describe(int argc, char **argv)
         rc = opts_fail(&o, "exactly one of --bootstrap-server and --zookeeper must be specified, "
                            "for example --bootstrap-server localhost:9092");
     if (rc < 0)
-        rc = opts_has(&o, "watch") ? watch(&o) : show(&o, false);
+        rc = opts_has(&o, "watch") ? watch(&o) : show(&o, false, NULL);
     opts_fini(&o);
     return rc;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kafuka-get-offsets: first, last or timed offsets of partitions, one line each. */
-#include "tools/admin.h"
+#include "tools/log_offsets.h"
 #include "tools/tool.h"
 #include "tools/topics.h"
 
@@ -51,9 +51,7 @@ struct filter {
 struct line {
     char *name; /* "topic-partition": what Kafka sorts by */
     const char *topic;
-    int32_t partition, leader;
-    int64_t offset; /* -2: nothing to print */
-    bool is_done;
+    int32_t partition;
 };
 
 static enum err add_range(struct filter *f, const char *topic, int32_t from, int32_t upto,
@@ -120,8 +118,8 @@ static enum err parse_partitions(struct filter *f, const struct opts *o, struct 
         (void)snprintf(number, sizeof number, "%.*s", (int)size_min(len, 15), text);
         if (!opt_number(number, 0, INT32_MAX - 1, &n)) {
             errtext_set(why,
-                        "--partitions expects a list of comma-separated numeric partition "
-                        "ids, but got: %s",
+                        "--partitions expects a comma separated list of numeric partition "
+                        "ids, but received: %s",
                         opts_text(o, "partitions", ""));
             return ERR_INVALID;
         }
@@ -219,8 +217,6 @@ static struct line *find_lines(struct admin *a, const struct filter *f,
                 .name = arena_strdup(&a->arena, name, strlen(name)),
                 .topic = topic,
                 .partition = index,
-                .leader = mt->partitions[p].leader_id,
-                .offset = -2,
             };
         }
     }
@@ -230,81 +226,27 @@ static struct line *find_lines(struct admin *a, const struct filter *f,
     return lines;
 }
 
-/* Asks one leader for its partitions among lines. Lines of one topic are not next to each other
- * when sorted by text, so each partition is its own topic entry; brokers accept that. */
-static enum err ask_leader(struct admin *a, struct line *lines, int32_t count, int32_t leader,
-                           int64_t time, struct errtext *why)
+static int print_offsets(struct admin *a, const struct opts *o, const struct line *lines,
+                         int32_t count, int64_t time)
 {
-    struct kp_ListOffsetsRequest request;
-    struct kp_ListOffsetsResponse response;
-    int32_t n = 0;
-    enum err rc;
-
-    kp_defaults(&kp_ListOffsetsRequest_schema, &request);
-    request.replica_id = -1;
-    request.topics = admin_alloc(a, (size_t)count, sizeof *request.topics);
-    for (int32_t i = 0; i < count; i++) {
-        struct kp_ListOffsetsRequest_ListOffsetsPartition *p;
-
-        if (lines[i].leader != leader)
-            continue;
-        p = admin_alloc(a, 1, sizeof *p);
-        kp_defaults(&kp_ListOffsetsRequest_ListOffsetsTopic_schema, &request.topics[n]);
-        kp_defaults(&kp_ListOffsetsRequest_ListOffsetsPartition_schema, p);
-        p->partition_index = lines[i].partition;
-        p->timestamp = time;
-        request.topics[n].name = str_of(lines[i].topic);
-        request.topics[n].partitions = p;
-        request.topics[n++].partitions_count = 1;
-    }
-    request.topics_count = n;
-    rc = admin_call(a, leader, API_LIST_OFFSETS, BCLIENT_NEWEST, &request, &response, NULL, why);
-    for (int32_t t = 0; rc == ERR_OK && t < response.topics_count; t++) {
-        const struct kp_ListOffsetsResponse_ListOffsetsTopicResponse *rt = &response.topics[t];
-
-        for (int32_t p = 0; p < rt->partitions_count; p++) {
-            for (int32_t i = 0; i < count; i++) {
-                if (lines[i].partition != rt->partitions[p].partition_index ||
-                    !str_eq_z(rt->name, lines[i].topic))
-                    continue;
-                if (rt->partitions[p].error_code == KE_NONE)
-                    lines[i].offset = rt->partitions[p].offset;
-                else
-                    fprintf(stderr,
-                            "Skip getting offsets for topic-partition %s due to error: %s\n",
-                            lines[i].name, kerr_text(rt->partitions[p].error_code));
-            }
-        }
-    }
-    return rc;
-}
-
-static int print_offsets(struct admin *a, const struct opts *o, struct line *lines, int32_t count,
-                         int64_t time)
-{
+    struct log_partition *list = admin_alloc(a, (size_t)count, sizeof *list);
     struct errtext why = {{0}};
+    int32_t n;
 
+    for (int32_t i = 0; i < count; i++)
+        list[i] = (struct log_partition){.topic = lines[i].topic, .partition = lines[i].partition};
+    n = log_partitions_sort(list, count);
+    if (log_list_offsets(a, list, n, time, &why) != ERR_OK)
+        return opts_fail(o, "%s", why.text);
     for (int32_t i = 0; i < count; i++) {
-        int32_t leader = lines[i].leader;
+        const struct log_partition *p =
+            log_partition_find(list, n, lines[i].topic, lines[i].partition);
 
-        if (lines[i].is_done)
-            continue;
-        if (leader < 0) {
-            fprintf(stderr, "Skip getting offsets for topic-partition %s: it has no leader\n",
-                    lines[i].name);
-            lines[i].is_done = true;
-            continue;
-        }
-        if (ask_leader(a, lines, count, leader, time, &why) != ERR_OK)
-            return opts_fail(o, "%s", why.text);
-        for (int32_t k = i; k < count; k++)
-            lines[k].is_done |= lines[k].leader == leader;
-    }
-    for (int32_t i = 0; i < count; i++) {
-        if (lines[i].offset == -1) /* no such time: Kafka leaves the offset out */
-            printf("%s:%d:\n", lines[i].topic, lines[i].partition);
-        else if (lines[i].offset >= 0)
-            printf("%s:%d:%" PRId64 "\n", lines[i].topic, lines[i].partition, lines[i].offset);
+        if (p->error != KE_NONE)
+            fprintf(stderr, "Skip getting offsets for topic-partition %s due to error: %s\n",
+                    lines[i].name, kerr_text(p->error));
+        else if (p->offset >= 0) /* else there is no record of that time: no line, as Kafka 3.9 */
+            printf("%s:%d:%" PRId64 "\n", lines[i].topic, lines[i].partition, p->offset);
     }
     return 0;
 }

@@ -592,3 +592,18 @@ const char *groups_broker_config(struct admin *a, int32_t node, const char *key)
         return NULL;
     return copy_str(a, response.results[0].configs[0].value);
 }
+
+const char *groups_zookeeper_of(struct admin *a)
+{
+    struct errtext why = {{0}};
+
+    if (!a->has_metadata && admin_brokers(a, &why) != ERR_OK)
+        return NULL;
+    for (int32_t i = 0; i < a->metadata.brokers_count; i++) {
+        struct bclient *c;
+
+        if (admin_client(a, a->metadata.brokers[i].node_id, &c, &why) == ERR_OK)
+            return groups_broker_config(a, a->metadata.brokers[i].node_id, "zookeeper.connect");
+    }
+    return NULL;
+}

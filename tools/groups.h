@@ -83,6 +83,9 @@ NODISCARD int16_t groups_coordinator(struct admin *a, int64_t deadline_ms, const
 /* A configuration of a broker as it tells it; NULL: unset, or it does not tell. */
 const char *groups_broker_config(struct admin *a, int32_t node, const char *key);
 
+/* Where the brokers say that their ZooKeeper is; NULL: they have none, or do not tell. */
+const char *groups_zookeeper_of(struct admin *a);
+
 /* ---- through ZooKeeper: /consumers. UNREACHABLE with text when it does not answer. */
 NODISCARD enum err zk_groups_list(struct coord *zk, struct arena *a, struct group_listing **out,
                                   int32_t *count_out, struct errtext *why);

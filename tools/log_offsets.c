@@ -170,6 +170,7 @@ enum err log_list_offsets(struct admin *a, struct log_partition *list, int32_t c
                           struct errtext *why)
 {
     struct timespec pause = {0, RETRY_PAUSE_MS * 1000000L};
+    int64_t deadline_ms = clock_mono_ms() + a->timeout_ms;
 
     for (int32_t i = 0; i < count; i++) {
         list[i].leader = LEADER_NOT_ASKED;
@@ -189,7 +190,8 @@ enum err log_list_offsets(struct admin *a, struct log_partition *list, int32_t c
             if (is_leader)
                 ask_leader(a, list, count, a->metadata.brokers[b].node_id, time);
         }
-        if (tries + 1 >= TRIES_MAX || !mark_for_retry(list, count))
+        if (tries + 1 >= TRIES_MAX || clock_mono_ms() >= deadline_ms ||
+            !mark_for_retry(list, count))
             break;
         (void)nanosleep(&pause, NULL);
     }

@@ -11,6 +11,8 @@
 enum {
     FINDINGS_MAX = 256,
     NAMES_MAX = 8,          /* partitions named in one finding */
+    GROUPS_NAMED_MAX = 20,  /* findings about groups */
+    GROWN_MIN = 3,          /* looks in a row */
     IMBALANCE_PERCENT = 10, /* as leader.imbalance.per.broker.percentage */
     DISK_FREE_PERCENT_MIN = 10
 };
@@ -284,6 +286,39 @@ static void judge_single_copies(struct view *v, struct arena *a)
              "a lost broker takes such a topic with it; create topics with --replication-factor 3");
 }
 
+/* What is remarkable about groups is the consumers' affair: the cluster is healthy all the same. */
+static void judge_group(struct view *v, struct arena *a, const struct group_lag *g)
+{
+    if (g->member_count == 0 && g->records > 0)
+        find(v, VIEW_NOTE,
+             text(a, "group %s is %" PRId64 " record%s behind and has no members", g->name,
+                  g->records, g->records == 1 ? "" : "s"),
+             text(a,
+                  "start its consumers; if nobody needs it: kafuka-consumer-groups --delete "
+                  "--group %s",
+                  g->name));
+    else if (g->grown >= GROWN_MIN)
+        find(v, VIEW_NOTE,
+             text(a, "group %s falls behind: %" PRId64 " records and growing, most in %s", g->name,
+                  g->records, g->worst == NULL ? "?" : g->worst),
+             "its consumers are too slow: more of them (up to one a partition), or less work a "
+             "record");
+    if (strcmp(g->state, "PreparingRebalance") == 0 || strcmp(g->state, "CompletingRebalance") == 0)
+        find(v, VIEW_NOTE, text(a, "group %s is rebalancing: nobody reads meanwhile", g->name),
+             text(a, "kafuka-consumer-groups --explain --group %s says why", g->name));
+}
+
+static void judge_groups(struct view *v, struct arena *a)
+{
+    int32_t before = v->finding_count;
+
+    if (v->groups.unknown != NULL)
+        find(v, VIEW_NOTE, text(a, "not all consumer groups could be read: %s", v->groups.unknown),
+             "kafuka-consumer-groups --list says more");
+    for (int32_t i = 0; i < v->groups.count && v->finding_count - before < GROUPS_NAMED_MAX; i++)
+        judge_group(v, a, &v->groups.items[i]);
+}
+
 void view_judge(struct view *v, struct arena *a)
 {
     v->findings = tool_alloc(a, FINDINGS_MAX, sizeof *v->findings);
@@ -309,4 +344,5 @@ void view_judge(struct view *v, struct arena *a)
     judge_brokers(v, a);
     judge_balance(v, a);
     judge_single_copies(v, a);
+    judge_groups(v, a);
 }

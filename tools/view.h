@@ -5,6 +5,7 @@
 #define TOOLS_VIEW_H
 
 #include "common/base/base.h"
+#include "tools/group_lag.h"
 #include "tools/topics.h"
 
 struct view_dir {
@@ -48,6 +49,7 @@ struct view {
     int32_t broker_count;
     struct view_topic *topics; /* by name */
     int32_t topic_count;
+    struct group_lags groups; /* of consumers; by group_lags_read() */
     /* by view_judge() */
     int32_t partitions, replicas, under_replicated, below_min_isr, offline;
     struct view_finding *findings;

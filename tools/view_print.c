@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TOPICS_SHOWN = 20, NAME_WIDTH_MIN = 5, NAME_WIDTH_MAX = 48 };
+enum { TOPICS_SHOWN = 20, GROUPS_SHOWN = 20, NAME_WIDTH_MIN = 5, NAME_WIDTH_MAX = 48 };
 
 /* "1.2 GB"; "-" when not known */
 static const char *size_text(int64_t bytes, char out[16])
@@ -121,6 +121,76 @@ static void print_topics(const struct view *v, bool all, struct buf *out)
                    v->topic_count - shown);
 }
 
+/* "1204", "-" when not known */
+static const char *records_text(int64_t n, char out[24])
+{
+    if (n < 0)
+        (void)snprintf(out, 24, "-");
+    else
+        (void)snprintf(out, 24, "%" PRId64, n);
+    return out;
+}
+
+/* "12.3 s", "4.2 h" */
+static const char *age_text(int64_t ms, char out[24])
+{
+    double s = (double)ms / 1000.0;
+
+    if (ms < 0)
+        (void)snprintf(out, 24, "-");
+    else if (s < 600)
+        (void)snprintf(out, 24, "%.1f s", s);
+    else if (s < 36000)
+        (void)snprintf(out, 24, "%.0f min", s / 60);
+    else if (s < 864000)
+        (void)snprintf(out, 24, "%.1f h", s / 3600);
+    else
+        (void)snprintf(out, 24, "%.0f d", s / 86400);
+    return out;
+}
+
+static bool is_caught_up(const struct group_lag *g)
+{
+    return g->records == 0 && g->member_count > 0 && strcmp(g->state, "Stable") == 0;
+}
+
+/* Those that are behind, rebalancing or without members first. */
+static void print_groups(const struct view *v, bool all, struct buf *out)
+{
+    const struct group_lags *groups = &v->groups;
+    int32_t shown = 0;
+    int width = NAME_WIDTH_MIN;
+
+    if (groups->count == 0)
+        return;
+    for (int32_t i = 0; i < groups->count; i++)
+        width = i32_max(width, i32_min((int)strlen(groups->items[i].name), NAME_WIDTH_MAX));
+    buf_printf(out, "\nGROUPS  %d group%s%s\n  %-*s %-9s %-19s %7s %10s %12s %9s  %s\n",
+               groups->count + groups->left_out, groups->count + groups->left_out == 1 ? "" : "s",
+               groups->left_out > 0 ? ", not all looked at" : "", width, "group", "kind", "state",
+               "members", "partitions", "lag records", "lag time", "most behind");
+    for (int pass = 0; pass < 2; pass++) {
+        for (int32_t i = 0; i < groups->count; i++) {
+            const struct group_lag *g = &groups->items[i];
+            char records[24], age[24];
+
+            if (is_caught_up(g) != (pass == 1) || (!all && shown >= GROUPS_SHOWN))
+                continue;
+            buf_printf(out, "  %-*s %-9s %-19s %7d %10d %12s %9s", width, g->name,
+                       g->kind == GROUP_OF_ZOOKEEPER ? "zookeeper" : "broker", g->state,
+                       g->member_count, g->partition_count, records_text(g->records, records),
+                       age_text(g->age_ms, age));
+            if (g->worst != NULL)
+                buf_printf(out, "  %s (%" PRId64 ")", g->worst, g->worst_records);
+            buf_printf(out, "\n");
+            shown++;
+        }
+    }
+    if (shown < groups->count + groups->left_out)
+        buf_printf(out, "  ... and %d more (kafuka-consumer-groups --describe --all-groups)\n",
+                   groups->count + groups->left_out - shown);
+}
+
 static void print_findings(const struct view *v, enum view_severity severity, const char *title,
                            struct buf *out)
 {
@@ -155,6 +225,7 @@ void view_print(const struct view *v, bool all_topics, struct buf *out)
     for (int32_t i = 0; i < v->broker_count; i++)
         print_broker(v, &v->brokers[i], out);
     print_topics(v, all_topics, out);
+    print_groups(v, all_topics, out);
     print_findings(v, VIEW_PROBLEM, "PROBLEMS", out);
     print_findings(v, VIEW_NOTE, "NOTES", out);
 }
@@ -220,26 +291,43 @@ static json_t *topic_json(const struct view_topic *t)
                      "under_replicated", t->under_replicated, "partitions", partitions);
 }
 
+static json_t *known_json(int64_t n)
+{
+    return n < 0 ? json_null() : json_integer((json_int_t)n);
+}
+
+static json_t *group_json(const struct group_lag *g)
+{
+    return json_pack("{s:o,s:s,s:o,s:i,s:i,s:o,s:o,s:o}", "name", json_text(g->name), "kind",
+                     g->kind == GROUP_OF_ZOOKEEPER ? "zookeeper" : "broker", "state",
+                     json_text(g->state), "members", g->member_count, "partitions",
+                     g->partition_count, "lag_records", known_json(g->records), "lag_ms",
+                     known_json(g->age_ms), "most_behind", json_text(g->worst));
+}
+
 void view_print_json(const struct view *v, struct buf *out)
 {
     json_t *brokers = json_array(), *topics = json_array(), *problems = json_array(),
-           *notes = json_array(), *root;
+           *notes = json_array(), *groups = json_array(), *root;
     char *dump;
 
     for (int32_t i = 0; i < v->broker_count; i++)
         (void)json_array_append_new(brokers, broker_json(&v->brokers[i]));
     for (int32_t i = 0; i < v->topic_count; i++)
         (void)json_array_append_new(topics, topic_json(&v->topics[i]));
+    for (int32_t i = 0; i < v->groups.count; i++)
+        (void)json_array_append_new(groups, group_json(&v->groups.items[i]));
     for (int32_t i = 0; i < v->finding_count; i++)
         (void)json_array_append_new(v->findings[i].severity == VIEW_PROBLEM ? problems : notes,
                                     json_pack("{s:o,s:o}", "what", json_text(v->findings[i].what),
                                               "cure", json_text(v->findings[i].cure)));
-    root = json_pack("{s:o,s:b,s:i,s:i,s:i,s:i,s:i,s:i,s:o,s:o,s:o,s:o}", "cluster_id",
-                     json_text(v->cluster_id), "healthy", (int)v->is_healthy, "controller",
-                     v->controller_id, "partition_count", v->partitions, "replica_count",
-                     v->replicas, "offline", v->offline, "below_min_isr", v->below_min_isr,
-                     "under_replicated", v->under_replicated, "brokers", brokers, "topics", topics,
-                     "problems", problems, "notes", notes);
+    root =
+        json_pack("{s:o,s:b,s:i,s:i,s:i,s:i,s:i,s:i,s:o,s:o,s:o,s:i,s:o,s:o}", "cluster_id",
+                  json_text(v->cluster_id), "healthy", (int)v->is_healthy, "controller",
+                  v->controller_id, "partition_count", v->partitions, "replica_count", v->replicas,
+                  "offline", v->offline, "below_min_isr", v->below_min_isr, "under_replicated",
+                  v->under_replicated, "brokers", brokers, "topics", topics, "groups", groups,
+                  "groups_left_out", v->groups.left_out, "problems", problems, "notes", notes);
     ASSERT(root != NULL);
     dump = json_dumps(root, JSON_COMPACT);
     ASSERT(dump != NULL);

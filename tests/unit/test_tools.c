@@ -690,6 +690,70 @@ START_TEST(full_cluster_is_healthy)
 }
 END_TEST
 
+START_TEST(groups_that_are_behind_come_first_and_are_noted)
+{
+    static const struct topic_partition_info full[] = {{.index = 0,
+                                                        .leader = 1,
+                                                        .leader_is_live = true,
+                                                        .replicas = ids_120,
+                                                        .replica_count = 3,
+                                                        .isr = ids_120,
+                                                        .isr_count = 3}};
+    struct group_lag groups[] = {
+        {.name = "a-well", .state = "Stable", .member_count = 2, .partition_count = 4},
+        {.name = "dead",
+         .state = "Empty",
+         .records = 1204,
+         .age_ms = 12340,
+         .worst = "t-0",
+         .worst_records = 1000,
+         .partition_count = 4},
+        {.name = "old",
+         .kind = GROUP_OF_ZOOKEEPER,
+         .state = "Stable",
+         .member_count = 1,
+         .records = -1,
+         .age_ms = -1},
+        {.name = "shaky", .state = "PreparingRebalance", .member_count = 1},
+        {.name = "slow",
+         .state = "Stable",
+         .member_count = 1,
+         .records = 9,
+         .worst = "t-1",
+         .grown = 3},
+    };
+    struct arena a = {0};
+    struct view v = sample_view();
+    struct buf out = {0};
+    const char *text;
+
+    v.topics[0].info.partitions = full;
+    v.groups = (struct group_lags){.items = groups, .count = 5, .left_out = 2, .unknown = "why"};
+    view_judge(&v, &a);
+    ck_assert(v.is_healthy); /* the consumers' affair */
+    ck_assert_int_eq(v.finding_count, 4);
+    ck_assert(finds(&v, "not all consumer groups could be read: why"));
+    ck_assert(finds(&v, "group dead is 1204 records behind and has no members"));
+    ck_assert(finds(&v, "group shaky is rebalancing"));
+    ck_assert(finds(&v, "group slow falls behind: 9 records and growing, most in t-1"));
+    view_print(&v, false, &out);
+    text = buf_cstr(&out);
+    ck_assert_ptr_nonnull(strstr(text, "GROUPS  7 groups, not all looked at\n"));
+    ck_assert_ptr_nonnull(strstr(text, "1204    12.3 s  t-0 (1000)\n"));
+    ck_assert_ptr_nonnull(strstr(text, "... and 2 more"));
+    ck_assert(strstr(text, "a-well") > strstr(text, "slow  "));
+    out.len = 0;
+    view_print_json(&v, &out);
+    ck_assert_ptr_nonnull(strstr(
+        buf_cstr(&out), "{\"name\":\"old\",\"kind\":\"zookeeper\",\"state\":\"Stable\","
+                        "\"members\":1,\"partitions\":0,\"lag_records\":null,\"lag_ms\":null,"
+                        "\"most_behind\":null}"));
+    ck_assert_ptr_nonnull(strstr(buf_cstr(&out), "\"groups_left_out\":2"));
+    buf_fini(&out);
+    arena_fini(&a);
+}
+END_TEST
+
 START_TEST(missing_broker_is_named_with_what_to_do)
 {
     struct arena a = {0};
@@ -818,6 +882,7 @@ static Suite *suite(void)
 
     t = tcase_create("describe");
     tcase_add_test(t, full_cluster_is_healthy);
+    tcase_add_test(t, groups_that_are_behind_come_first_and_are_noted);
     tcase_add_test(t, missing_broker_is_named_with_what_to_do);
     tcase_add_test(t, lagging_replica_offline_partition_and_low_isr_are_problems);
     tcase_add_test(t, full_disk_and_offline_dir_are_problems);
