@@ -134,10 +134,25 @@ static void part_release(const struct conn_server *s, struct part *p)
     p->range.owner = NULL;
 }
 
+static _Atomic int64_t large_bytes; /* in answers that are not sent yet */
+
+static void count_large(const struct reply *r, int64_t sign)
+{
+    if (UNLIKELY(r->bytes.len >= CONN_LARGE_ANSWER_BYTES))
+        (void)atomic_fetch_add_explicit(&large_bytes, sign * (int64_t)r->bytes.len,
+                                        memory_order_relaxed);
+}
+
+int64_t conn_large_answers_bytes(void)
+{
+    return atomic_load_explicit(&large_bytes, memory_order_relaxed);
+}
+
 static void reply_free(const struct conn_server *s, struct reply *r)
 {
     if (r == NULL)
         return;
+    count_large(r, -1);
     for (size_t i = 0; i < r->part_count; i++)
         part_release(s, &r->parts[i]);
     buf_fini(&r->bytes);
@@ -151,6 +166,7 @@ static struct reply *reply_new(struct buf *bytes, const struct conn_range *range
 
     r->bytes = *bytes;
     *bytes = (struct buf){0};
+    count_large(r, 1);
     r->part_count = count;
     r->total_bytes = (int64_t)r->bytes.len;
     for (size_t i = 0; i < count; i++) {

@@ -18,7 +18,7 @@ struct conn;
 struct pool;
 struct tls_context;
 
-enum { CONN_OVERLAP_MAX = 32 };
+enum { CONN_OVERLAP_MAX = 32, CONN_LARGE_ANSWER_BYTES = 65536 };
 
 /* A range of a file in an answer. The answer owns it from conn_reply on and calls release once, on
  * any thread. */
@@ -111,6 +111,9 @@ void conn_reply_none(struct exchange *x); /* no answer is sent; those behind it 
 void conn_abandon(struct exchange *x);
 /* Reads nothing for ms from now on: throttling. */
 void conn_mute(struct conn *c, int64_t ms);
+/* Any thread. Bytes of answers in memory that are not sent yet, of those with at least
+ * CONN_LARGE_ANSWER_BYTES, over all connections: who makes large ones can make smaller ones. */
+int64_t conn_large_answers_bytes(void);
 /* The peer's address as text: valid while the connection lives. */
 const char *conn_peer_host(const struct conn *c);
 int32_t conn_peer_port(const struct conn *c);

@@ -431,6 +431,8 @@ START_TEST(a_slow_reader_stops_its_own_requests)
     }
     ck_assert_uint_lt(sent, out.len);
     ck_assert_int_lt(item_count, 12); /* 1 MiB unsent, and what the sockets hold */
+    ck_assert_int_gt(conn_large_answers_bytes(), 1024 * 1024);
+    ck_assert_int_lt(conn_large_answers_bytes(), 12 * 200000);
     fcntl(peer, F_SETFL, flags);
     pthread_t t;
     buf_reserve(&in, out.len);
@@ -439,6 +441,8 @@ START_TEST(a_slow_reader_stops_its_own_requests)
     send_all(out.p + sent, out.len - sent);
     pthread_join(t, NULL);
     ck_assert(memcmp(in.p, out.p, out.len) == 0);
+    loop_call(loop, nothing, NULL);
+    ck_assert_int_eq(conn_large_answers_bytes(), 0);
     buf_fini(&in);
     buf_fini(&out);
 }
