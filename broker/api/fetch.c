@@ -30,7 +30,6 @@ enum {
     VERSION_BATCHES = 4,
     VERSION_ZSTD = 10,
     FORMAT_BATCHES = 2,
-    UNSENT_ANSWERS_MAX = 16,   /* of kafuka.fetch.conversion.bytes each, before answers get small */
     OLD_READ_BYTES_MIN = 65536 /* so that a run of control batches does not take many looks */
 };
 
@@ -756,11 +755,7 @@ static void format_choose(struct fetch *f)
     if (LIKELY(version >= VERSION_BATCHES))
         return;
     f->format = version < 2 ? 0 : 1;
-    int32_t most = f->request->broker->config->kafuka_fetch_conversion_bytes;
-    /* clients that do not read what they asked for have it in our memory: then all get little */
-    if (conn_large_answers_bytes() > UNSENT_ANSWERS_MAX * (int64_t)most)
-        most = CONN_LARGE_ANSWER_BYTES;
-    f->max_bytes = i32_min(f->max_bytes, most);
+    f->max_bytes = i32_min(f->max_bytes, f->request->broker->config->kafuka_fetch_conversion_bytes);
 }
 
 void api_fetch(struct request *r)

@@ -12,7 +12,10 @@ enum {
     UNFOLDED_SMALL_BYTES = 4 << 20,  /* any number of conversions at a time */
     UNFOLDED_LARGE_BYTES = 64 << 20, /* one at a time */
     BATCH_BYTES_MAX = 64 << 20,
+    UNSENT_ANSWERS_MAX = 16, /* of kafuka.fetch.conversion.bytes each, before answers get small */
 };
+
+static _Atomic int64_t converted_bytes; /* that are not in an answer yet */
 
 struct converter {
     struct fetch_conversion *conversion;
@@ -145,15 +148,27 @@ static void convert_part(struct converter *v, struct fetch_conversion_part *p, i
     log_range_release(&p->range);
 }
 
+/* Clients that do not read what they asked for have it in our memory: then all get little. */
+static int64_t bytes_allowed(const struct fetch_conversion *c)
+{
+    int64_t most = c->request->broker->config->kafuka_fetch_conversion_bytes;
+    int64_t unsent = atomic_load(&converted_bytes) + conn_large_answers_bytes();
+
+    return unsent > UNSENT_ANSWERS_MAX * most ? i64_min(c->bytes_max, CONN_LARGE_ANSWER_BYTES)
+                                              : c->bytes_max;
+}
+
 static void convert_all(struct fetch_conversion *c)
 {
     struct converter v = {.conversion = c, .down = {.magic = c->format}};
     int64_t used = 0;
 
+    c->bytes_max = bytes_allowed(c);
     for (int32_t i = 0; i < c->count; i++) {
         convert_part(&v, &c->parts[i], used);
         used += (int64_t)c->parts[i].out.len;
     }
+    (void)atomic_fetch_add(&converted_bytes, used);
     legacy_down_fini(&v.down);
     buf_fini(&v.window);
 }
@@ -210,6 +225,7 @@ void fetch_conversion_parts_free(struct fetch_conversion_part *parts, int32_t co
 {
     for (int32_t i = 0; i < count; i++) {
         ASSERT(parts[i].range.segment == NULL);
+        (void)atomic_fetch_sub(&converted_bytes, (int64_t)parts[i].out.len);
         buf_fini(&parts[i].out);
     }
     mem_free(parts);
