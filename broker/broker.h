@@ -12,6 +12,7 @@
 struct config;
 struct controller;
 struct coord;
+struct coordinator;
 struct log_manager;
 struct api;
 struct metadata_cache;
@@ -49,6 +50,7 @@ struct broker {
     struct controller *controller;
     struct metadata_cache *metadata; /* broker/metadata_cache.h */
     struct api *api;                 /* broker/api/api.h */
+    struct coordinator *groups;      /* broker/group/coordinator.h */
     _Atomic bool is_stopping;
 };
 

@@ -1118,6 +1118,7 @@ void partition_describe(struct partition *p, struct partition_info *out)
     *out = (struct partition_info){.leader_id = p->core.leader_id,
                                    .leader_epoch = p->core.leader_epoch,
                                    .partition_epoch = p->core.partition_epoch,
+                                   .led_since_epoch = p->core.led_since_epoch,
                                    .log_start_offset = p->core.start_offset,
                                    .log_end_offset = p->core.end_offset,
                                    .high_watermark = p->core.hw_offset,

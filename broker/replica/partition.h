@@ -160,6 +160,7 @@ NODISCARD int16_t partition_delete_records(struct partition *p, int64_t offset,
                                            int64_t *low_watermark_out);
 struct partition_info {
     int32_t leader_id, leader_epoch, partition_epoch;
+    int32_t led_since_epoch; /* leader: without a break since this leader epoch */
     int64_t log_start_offset, log_end_offset, high_watermark, size_bytes;
     int32_t isr[64];
     int32_t isr_count;

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stats - what people are told of the groups here: the history of a group's rebalances as JSON, and
+ * the numbers for /metrics. Asked by the http thread, answered by the loops. */
+#include "broker/group/coordinator_internal.h"
+
+#include "broker/http/metrics.h"
+#include "broker/metadata_cache.h"
+
+#include <stdio.h>
+
+/* ---- JSON */
+
+static void json_string(struct buf *out, struct str s)
+{
+    buf_add(out, "\"", 1);
+    for (int32_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c == '"' || c == '\\')
+            buf_printf(out, "\\%c", c);
+        else if (c < 0x20 || c == 0x7f)
+            buf_printf(out, "\\u%04x", c);
+        else
+            buf_add(out, &s.p[i], 1);
+    }
+    buf_add(out, "\"", 1);
+}
+
+struct history {
+    struct coordinator *coordinator;
+    struct str group;
+    struct buf *out;
+    bool is_found, is_first;
+};
+
+static void add_rebalance(void *arg, const struct group_rebalance *r)
+{
+    struct history *h = arg;
+    bool is_complete = r->ended_wall_ms >= 0;
+
+    buf_printf(h->out,
+               "%s{\"time_ms\":%" PRId64 ",\"generation\":%d,\"reason\":", h->is_first ? "" : ",",
+               r->began_wall_ms, r->generation);
+    json_string(h->out, r->reason);
+    buf_printf(h->out,
+               ",\"further\":%d,\"members_before\":%d,\"members_after\":%d,\"duration_ms\":%" PRId64
+               ",\"is_complete\":%s}",
+               r->further, r->members_before, r->members_after,
+               is_complete ? r->ended_wall_ms - r->began_wall_ms : -1,
+               is_complete ? "true" : "false");
+    h->is_first = false;
+}
+
+static void add_error(struct history *h, const char *why, int32_t leader)
+{
+    buf_printf(h->out, "{\"error\":\"%s\",\"group\":", why);
+    json_string(h->out, h->group);
+    buf_printf(h->out, ",\"coordinator\":%d}\n", leader);
+}
+
+/* On the loop that would own the group's shard. */
+static void add_group(struct history *h, const struct shard *s, int32_t leader)
+{
+    struct group_view v;
+
+    if (s == NULL) {
+        add_error(h, "the coordinator of the group is another broker", leader);
+        return;
+    }
+    if (s->state != SHARD_ACTIVE) {
+        add_error(h, "the coordinator of the group is still loading", leader);
+        return;
+    }
+    if (!group_core_find(s->core, h->group, &v)) {
+        add_error(h, "there is no such group", leader);
+        return;
+    }
+    h->is_found = true;
+    buf_add(h->out, "{\"group\":", 9);
+    json_string(h->out, h->group);
+    buf_printf(h->out, ",\"state\":\"%s\",\"generation\":%d,\"rebalances\":[",
+               group_state_name(v.state), v.generation);
+    h->is_first = true;
+    group_core_each_rebalance(s->core, h->group, add_rebalance, h);
+    buf_add(h->out, "]}\n", 3);
+}
+
+struct at_loop {
+    struct history *history;
+    struct seat *seat;
+    int32_t partition; /* out of the first step */
+};
+
+static void find_partition(void *arg)
+{
+    struct at_loop *a = arg;
+    struct coordinator *c = a->history->coordinator;
+    struct metadata *m = metadata_cache_on(c->broker->metadata, a->seat->loop);
+
+    a->partition = coordinator_partition_of(a->history->group, coordinator_partition_count(c, m));
+}
+
+static void history_on_loop(void *arg)
+{
+    struct at_loop *a = arg;
+    struct coordinator *c = a->history->coordinator;
+    const struct metadata_partition *mp =
+        metadata_partition(metadata_cache_on(c->broker->metadata, a->seat->loop),
+                           STR_LIT(OFFSETS_TOPIC), a->partition);
+
+    add_group(a->history, seat_find(a->seat, a->partition), mp == NULL ? -1 : mp->leader);
+}
+
+bool coordinator_history_json(struct coordinator *c, struct str group, struct buf *out)
+{
+    struct history h = {.coordinator = c, .group = group, .out = out};
+    struct at_loop a = {.history = &h, .seat = &c->seats[0]};
+
+    CHECK_OBJ(c, COORDINATOR_MAGIC);
+    loop_call(a.seat->loop, find_partition, &a);
+    a.seat = seat_of_partition(c, a.partition);
+    loop_call(a.seat->loop, history_on_loop, &a);
+    return h.is_found;
+}
+
+/* ---- numbers */
+
+struct count {
+    struct seat *seat;
+    struct group_numbers sum;
+    int32_t loading, active;
+    int64_t calls;
+};
+
+static void count_on_loop(void *arg)
+{
+    struct count *n = arg;
+    const struct seat *s = n->seat;
+
+    for (int32_t i = 0; i < s->shard_cap; i++) {
+        const struct shard *shard = s->shards[i];
+        struct group_numbers g;
+        if (shard == NULL)
+            continue;
+        n->loading += shard->state == SHARD_LOADING;
+        n->active += shard->state == SHARD_ACTIVE;
+        n->calls += shard->calls;
+        if (shard->state != SHARD_ACTIVE)
+            continue;
+        group_core_count(shard->core, &g);
+        n->sum.groups += g.groups;
+        n->sum.members += g.members;
+        n->sum.offsets += g.offsets;
+        n->sum.rebalances += g.rebalances;
+        n->sum.expired_members += g.expired_members;
+        n->sum.expired_offsets += g.expired_offsets;
+        n->sum.commits += g.commits;
+        for (int state = 0; state <= GROUP_DEAD; state++)
+            n->sum.by_state[state] += g.by_state[state];
+    }
+    n->sum.rebalances += s->rebalances;
+    n->sum.expired_members += s->expired_members;
+    n->sum.expired_offsets += s->expired_offsets;
+    n->sum.commits += s->commits;
+}
+
+static void print_states(struct buf *out, const struct group_numbers *n)
+{
+    buf_printf(out, "# HELP kafuka_groups Groups coordinated here\n# TYPE kafuka_groups gauge\n");
+    for (int state = 0; state < GROUP_DEAD; state++)
+        buf_printf(out, "kafuka_groups{state=\"%s\"} %" PRId64 "\n",
+                   group_state_name((enum group_state)state), n->by_state[state]);
+}
+
+static void print_work(struct buf *out, struct coordinator *c, const struct count *n)
+{
+    metrics_print_one(out, false, "kafuka_group_partitions",
+                      "Partitions of __consumer_offsets whose groups are coordinated here",
+                      n->active);
+    metrics_print_one(out, false, "kafuka_group_partitions_loading",
+                      "Partitions of __consumer_offsets that are being loaded", n->loading);
+    metrics_print_one(out, false, "kafuka_group_requests_waiting",
+                      "Group requests that wait in a coordinator: joins, syncs, commits", n->calls);
+    metrics_print_one(out, true, "kafuka_group_loads_total",
+                      "Partitions of __consumer_offsets loaded", atomic_load(&c->loads));
+    metrics_print_one(out, true, "kafuka_group_loads_failed_total", "Loads that failed",
+                      atomic_load(&c->loads_failed));
+    metrics_print_one(out, false, "kafuka_group_load_ms", "Time of the last load",
+                      atomic_load(&c->load_ms_last));
+    metrics_print_one(out, false, "kafuka_group_load_max_ms", "Time of the longest load",
+                      atomic_load(&c->load_ms_max));
+    metrics_print_one(out, true, "kafuka_group_appends_total",
+                      "Commits and group records that the coordinators wrote",
+                      atomic_load(&c->appends));
+    metrics_print_one(out, true, "kafuka_group_append_batches_total",
+                      "Record batches in which they were written", atomic_load(&c->append_batches));
+    metrics_print_one(out, true, "kafuka_group_append_errors_total",
+                      "Commits and group records that could not be written",
+                      atomic_load(&c->append_errors));
+}
+
+void coordinator_print_metrics(struct coordinator *c, struct buf *out)
+{
+    struct count n = {.loading = 0};
+
+    CHECK_OBJ(c, COORDINATOR_MAGIC);
+    for (int i = 0; i < c->seat_count; i++) {
+        n.seat = &c->seats[i];
+        loop_call(n.seat->loop, count_on_loop, &n);
+    }
+    print_states(out, &n.sum);
+    metrics_print_one(out, false, "kafuka_group_members", "Members of groups coordinated here",
+                      n.sum.members);
+    metrics_print_one(out, false, "kafuka_group_offsets", "Committed offsets kept here",
+                      n.sum.offsets);
+    metrics_print_one(out, true, "kafuka_group_rebalances_total", "Rebalances of groups",
+                      n.sum.rebalances);
+    metrics_print_one(out, true, "kafuka_group_members_expired_total",
+                      "Members removed because their time was up", n.sum.expired_members);
+    metrics_print_one(out, true, "kafuka_group_commits_total", "Offsets committed", n.sum.commits);
+    metrics_print_one(out, true, "kafuka_group_offsets_expired_total",
+                      "Offsets removed after offsets.retention.minutes", n.sum.expired_offsets);
+    print_work(out, c, &n);
+}
