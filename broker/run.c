@@ -12,6 +12,7 @@
 #include "broker/api/api.h"
 #include "broker/broker.h"
 #include "broker/config_changes.h"
+#include "broker/group/coordinator.h"
 #include "broker/http/http.h"
 #include "broker/http/metrics.h"
 #include "broker/log/log_manager.h"
@@ -427,6 +428,14 @@ static enum err start_controller(struct run *r, struct errtext *why)
     return rc;
 }
 
+static void role_changed(void *arg, struct str topic, int32_t partition, bool is_leader UNUSED,
+                         int32_t leader_epoch UNUSED)
+{
+    struct run *r = arg;
+
+    coordinator_role_changed(r->broker.groups, topic, partition);
+}
+
 static void make_replicas(struct run *r)
 {
     struct broker *b = &r->broker;
@@ -457,6 +466,7 @@ static void make_replicas(struct run *r)
                                     : -1, /* else the kernel tunes it */
         .broker_epoch = &b->epoch,
         .topic_config = topic_config_of_new_log,
+        .role_changed = role_changed,
         .no_dir_left = no_dir_left,
         .arg = r,
     };
@@ -613,7 +623,15 @@ static void print_modules(void *arg, struct buf *out)
     metrics_print_one(out, false, "kafuka_io_jobs_waiting", "Jobs that wait for an io thread",
                       (int64_t)pool_waiting(b->io_pool));
     print_cleaner(b->logs, out);
+    coordinator_print_metrics(b->groups, out);
     print_log_dirs(b, out);
+}
+
+static bool group_history(void *arg, struct str group, struct buf *out)
+{
+    const struct run *r = arg;
+
+    return coordinator_history_json(r->broker.groups, group, out);
 }
 
 static void log_start(const struct run *r)
@@ -641,6 +659,7 @@ static enum err start_serving(struct run *r, struct errtext *why)
     make_replicas(r);
     b->inter_broker_tls = server_client_tls(r->server);
     api_start(b);
+    coordinator_start(b);
     dispatch_init(api_rows, api_row_count);
     loop_call(b->loops[0], wait_for_metadata, r);
     log_manager_start(b->logs, replicas_log_lock, replicas_log_unlock);
@@ -654,6 +673,7 @@ static enum err start_serving(struct run *r, struct errtext *why)
                          &r->changes);
     server_start(r->server);
     http_add_metrics(r->http, print_modules, r);
+    http_add_history(r->http, group_history, r);
     reach_check(b);
     log_start(r);
     return ERR_OK;
@@ -755,6 +775,7 @@ static void take_down(struct run *r)
     }
     if (b->metadata != NULL)
         loop_call(b->loops[0], no_more_waits, r);
+    coordinator_quit(b->groups);
     stop_changes(r);
     if (r->is_replicas_started)
         replicas_stop(b->replicas);
@@ -763,6 +784,7 @@ static void take_down(struct run *r)
     stop_threads(r);
     if (b->api != NULL)
         api_stop(b);
+    coordinator_free(&b->groups);
     server_free(&r->server);
     if (b->logs != NULL && log_manager_close(&b->logs, atomic_load(&b->epoch)) != ERR_OK)
         SLOG(ERROR, "broker",

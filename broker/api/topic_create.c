@@ -2,10 +2,13 @@
 /* topic_create - see topic_create.h. */
 #include "broker/api/topic_create.h"
 #include "broker/config.h"
+#include "broker/group/coordinator.h"
 #include "common/base/slog.h"
 #include "controller/placement.h"
 
-enum { PARTITIONS_MAX = 100000, REPLICAS_MAX = 1000 };
+#include <stdio.h>
+
+enum { PARTITIONS_MAX = 100000, REPLICAS_MAX = 1000, OFFSETS_TOPIC_CONFIGS = 3 };
 
 bool topic_create_init(struct topic_create *c, struct request *r, int32_t cap)
 {
@@ -14,12 +17,33 @@ bool topic_create_init(struct topic_create *c, struct request *r, int32_t cap)
     return c->items != NULL;
 }
 
+/* However the topic of the groups' offsets comes into being, it is made as they need it. KAFKA:
+ * AutoTopicCreationManager.creatableTopic, GroupCoordinator.offsetsTopicConfigs. */
+static bool make_offsets_topic(struct topic_create *c, struct topic_create_item *item)
+{
+    const struct config *config = c->request->broker->config;
+    struct zkdoc_kv *kv = api_alloc(c->request, OFFSETS_TOPIC_CONFIGS, sizeof *kv);
+    char bytes[16];
+    if (kv == NULL)
+        return false;
+    (void)snprintf(bytes, sizeof bytes, "%d", config->offsets_topic_segment_bytes);
+    kv[0] = (struct zkdoc_kv){"cleanup.policy", "compact"};
+    kv[1] = (struct zkdoc_kv){"compression.type", "producer"};
+    kv[2] = (struct zkdoc_kv){"segment.bytes", api_strdup(c->request, bytes).p};
+    item->partition_count = config->offsets_topic_num_partitions;
+    item->replication_factor = config->offsets_topic_replication_factor;
+    item->configs = kv;
+    item->config_count = OFFSETS_TOPIC_CONFIGS;
+    return true;
+}
+
 bool topic_create_add_default(struct topic_create *c, struct str name)
 {
     ASSERT(c->count < c->cap);
-    c->items[c->count++] =
+    struct topic_create_item *item = &c->items[c->count++];
+    *item =
         (struct topic_create_item){.name = name, .partition_count = -1, .replication_factor = -1};
-    return true;
+    return !str_eq_z(name, OFFSETS_TOPIC) || make_offsets_topic(c, item);
 }
 
 struct topic_create_item *topic_create_find(const struct topic_create *c, struct str name)
@@ -71,9 +95,14 @@ static void place(struct topic_create *c, struct topic_create_item *item, const 
         return;
     }
     if (factor <= 0 || factor > live) {
-        errtext_set(&why, "replication factor %d is not possible: %d broker%s alive%s", factor,
+        bool is_ours = str_eq_z(item->name, OFFSETS_TOPIC);
+        errtext_set(&why, "%s %d is not possible: %d broker%s alive%s%s",
+                    is_ours ? "offsets.topic.replication.factor" : "replication factor", factor,
                     live, live == 1 ? " is" : "s are",
-                    factor > live ? "; start more brokers or ask for fewer replicas" : "");
+                    factor > live ? "; start more brokers or " : "",
+                    factor <= live ? ""
+                    : is_ours      ? "set offsets.topic.replication.factor lower"
+                                   : "ask for fewer replicas");
         fail_text(c, item, KE_INVALID_REPLICATION_FACTOR, &why);
         return;
     }

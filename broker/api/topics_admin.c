@@ -7,6 +7,7 @@
 #include "broker/api/task.h"
 #include "broker/api/topic_create.h"
 #include "broker/config.h"
+#include "broker/group/coordinator.h"
 #include "broker/topic_config.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
@@ -531,6 +532,12 @@ static void grow_one(struct grow_task *t, struct grow_item *g)
     const struct kp_CreatePartitionsRequest *req = r->body;
     struct errtext why = {.text = ""};
     struct zkdoc_topic topic;
+    if (str_eq_z(g->from->name, OFFSETS_TOPIC)) { /* KAFKA: allowed, and breaks the groups */
+        grow_fail(g, KE_INVALID_PARTITIONS,
+                  "partitions cannot be added to __consumer_offsets: most groups would belong to "
+                  "another partition and lose their offsets");
+        return;
+    }
     const char *name = api_strdup_str(r, g->from->name);
     int16_t error = name == NULL
                         ? (int16_t)KE_UNKNOWN_SERVER_ERROR

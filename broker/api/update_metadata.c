@@ -3,6 +3,7 @@
  * to the new snapshot. */
 #include "broker/api/api.h"
 #include "broker/api/new_topics.h"
+#include "broker/group/coordinator.h"
 #include "broker/replica/replicas.h"
 #include "common/base/slog.h"
 #include "common/protocol/messages.h"
@@ -16,7 +17,9 @@ static void reply(struct request *r, int16_t error)
 static void switched(void *arg)
 {
     struct request *r = arg;
-    new_topics_forget(r->broker->api->new_topics, r->body); /* every loop knows them now */
+    struct broker *b = r->broker;
+    new_topics_forget(b->api->new_topics, r->body); /* every loop knows them now */
+    coordinator_metadata_changed(b->groups, r->body, metadata_current(r));
     reply(r, KE_NONE);
 }
 

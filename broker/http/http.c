@@ -9,6 +9,7 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
+#include <event2/keyvalq_struct.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -22,6 +23,8 @@ struct http {
     const struct server *server;
     void *print_arg;
     void (*_Atomic print)(void *arg, struct buf *out); /* set last */
+    void *history_arg;
+    bool (*_Atomic history)(void *arg, struct str group, struct buf *out); /* set last */
     struct event_base *base;
     struct evhttp *evhttp;
     struct event *stop_event;
@@ -30,15 +33,20 @@ struct http {
     pthread_t thread;
 };
 
-static void send_text(struct evhttp_request *req, int status, const char *reason, const void *text,
-                      size_t len)
+static void send_as(struct evhttp_request *req, const char *type, int status, const char *reason,
+                    const void *text, size_t len)
 {
     struct evbuffer *out = evhttp_request_get_output_buffer(req);
 
-    (void)evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Type",
-                            "text/plain; version=0.0.4; charset=utf-8");
+    (void)evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Type", type);
     (void)evbuffer_add(out, text, len);
     evhttp_send_reply(req, status, reason, NULL);
+}
+
+static void send_text(struct evhttp_request *req, int status, const char *reason, const void *text,
+                      size_t len)
+{
+    send_as(req, "text/plain; version=0.0.4; charset=utf-8", status, reason, text, len);
 }
 
 static void on_metrics(struct evhttp_request *req, void *arg)
@@ -68,6 +76,34 @@ static void on_ready(struct evhttp_request *req, void *arg UNUSED)
         send_text(req, HTTP_OK, "OK", "ready\n", 6);
     else
         send_text(req, HTTP_SERVUNAVAIL, "Service Unavailable", not_ready, sizeof not_ready - 1);
+}
+
+/* /groups/history?group=<urlencoded> */
+static void on_history(struct evhttp_request *req, void *arg)
+{
+    static const char no_group[] = "{\"error\":\"ask for /groups/history?group=NAME\"}\n";
+    static const char not_yet[] = "{\"error\":\"this broker does not serve groups yet\"}\n";
+    static const char type[] = "application/json";
+    struct http *h = arg;
+    struct evkeyvalq query = TAILQ_HEAD_INITIALIZER(query);
+    const char *text = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(req));
+    const char *group = NULL;
+    struct buf out = {0};
+    bool (*history)(void *history_arg, struct str name, struct buf *to) = atomic_load(&h->history);
+
+    if (text != NULL && evhttp_parse_query_str(text, &query) == 0)
+        group = evhttp_find_header(&query, "group");
+    if (group == NULL) {
+        send_as(req, type, HTTP_BADREQUEST, "Bad Request", no_group, sizeof no_group - 1);
+    } else if (history == NULL) {
+        send_as(req, type, HTTP_SERVUNAVAIL, "Service Unavailable", not_yet, sizeof not_yet - 1);
+    } else {
+        bool is_found = history(h->history_arg, str_of(group), &out);
+        send_as(req, type, is_found ? HTTP_OK : HTTP_NOTFOUND, is_found ? "OK" : "Not Found", out.p,
+                out.len);
+    }
+    evhttp_clear_headers(&query);
+    buf_fini(&out);
 }
 
 static void on_stop(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
@@ -158,7 +194,8 @@ static enum err make(struct http *h)
     evhttp_set_max_body_size(h->evhttp, 0);
     if (evhttp_set_cb(h->evhttp, "/metrics", on_metrics, h) != 0 ||
         evhttp_set_cb(h->evhttp, "/live", on_live, h) != 0 ||
-        evhttp_set_cb(h->evhttp, "/ready", on_ready, h) != 0)
+        evhttp_set_cb(h->evhttp, "/ready", on_ready, h) != 0 ||
+        evhttp_set_cb(h->evhttp, "/groups/history", on_history, h) != 0)
         return ERR_NO_MEMORY;
     return ERR_OK;
 }
@@ -214,6 +251,15 @@ void http_add_metrics(struct http *h, void (*print)(void *arg, struct buf *out),
         return;
     h->print_arg = arg;
     atomic_store(&h->print, print);
+}
+
+void http_add_history(struct http *h, bool (*history)(void *arg, struct str group, struct buf *out),
+                      void *arg)
+{
+    if (h == NULL)
+        return;
+    h->history_arg = arg;
+    atomic_store(&h->history, history);
 }
 
 void http_stop(struct http **http)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* http - /metrics, /live and /ready for Prometheus and health checks, on a thread and a listener of
- * their own. Only when http.listener is set. */
+/* http - /metrics, /live, /ready and /groups/history for Prometheus and health checks, on a thread
+ * and a listener of their own. Only when http.listener is set. */
 #ifndef BROKER_HTTP_HTTP_H
 #define BROKER_HTTP_HTTP_H
 
@@ -15,6 +15,9 @@ NODISCARD enum err http_start(const struct server *s, const char *listener, stru
                               struct errtext *why);
 /* From now on /metrics has what print adds, which runs on the http thread. Once; h NULL is fine. */
 void http_add_metrics(struct http *h, void (*print)(void *arg, struct buf *out), void *arg);
+/* The same for /groups/history: history appends JSON, false is 404. */
+void http_add_history(struct http *h, bool (*history)(void *arg, struct str group, struct buf *out),
+                      void *arg);
 void http_stop(struct http **h); /* NULL is fine */
 int32_t http_port(const struct http *h);
 

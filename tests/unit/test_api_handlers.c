@@ -3,8 +3,8 @@
  * coordination service that answers by an update of the metadata, replies that are encoded for the
  * request's version and decoded again. */
 #include "broker/api/api.h"
-#include "broker/api/zk_offsets.h"
 #include "broker/config.h"
+#include "broker/group/coordinator.h"
 #include "broker/replica/replicas.h"
 #include "broker/replica/watch.h"
 #include "common/base/lock.h"
@@ -231,6 +231,14 @@ void partition_watch_remove(struct partition_watch *w)
     LIST_REMOVE(w, link);
     watch_list_forget(w);
     partition_unref(&w->partition);
+}
+
+int16_t partition_read_log(struct partition *p UNUSED, int32_t epoch UNUSED, int64_t offset,
+                           int64_t max UNUSED, struct buf *out, int64_t *next_out)
+{
+    out->len = 0;
+    *next_out = offset;
+    return KE_NONE;
 }
 
 int16_t partition_list_offset(struct partition *p, int64_t timestamp, bool read_committed UNUSED,
@@ -566,8 +574,16 @@ struct outcome {
         struct kp_DeleteRecordsResponse records;
         struct kp_DescribeClusterResponse cluster;
         struct kp_FindCoordinatorResponse coordinator;
+        struct kp_JoinGroupResponse join;
+        struct kp_SyncGroupResponse sync;
+        struct kp_HeartbeatResponse heartbeat;
+        struct kp_LeaveGroupResponse leave;
         struct kp_OffsetCommitResponse commit;
         struct kp_OffsetFetchResponse committed;
+        struct kp_OffsetDeleteResponse offset_delete;
+        struct kp_DescribeGroupsResponse groups;
+        struct kp_ListGroupsResponse list;
+        struct kp_DeleteGroupsResponse delete_groups;
     } u;
     size_t range_count;
 };
@@ -666,10 +682,6 @@ static void handle(void *arg)
 {
     struct request *r = arg;
     open_request = r;
-    if (r->api_version == 0 && (r->api_key == 8 || r->api_key == 9)) {
-        (r->api_key == 8 ? zk_offset_commit : zk_offset_fetch)(r);
-        return;
-    }
     for (size_t i = 0; i < api_row_count; i++)
         if (api_rows[i].key == r->api_key) {
             ck_assert_int_le(r->api_version, api_rows[i].max_version);
@@ -769,6 +781,7 @@ static void start(void)
     ck_assert_int_eq(loop_start("test", &broker.loops[0]), ERR_OK);
     ck_assert_int_eq(pool_start("io", 2, 100, &broker.io_pool), ERR_OK);
     api_start(&broker);
+    coordinator_start(&broker);
     memset(parts, 0, sizeof parts);
     for (int i = 0; i < PARTITIONS; i++) {
         parts[i].topic = "t";
@@ -790,9 +803,11 @@ static void start(void)
 static void stop(void)
 {
     znodes_clear();
+    coordinator_quit(broker.groups);
     loop_stop(&broker.loops[0]);
     pool_stop(&broker.io_pool);
     api_stop(&broker);
+    coordinator_free(&broker.groups);
     for (int i = 0; i < PARTITIONS; i++) {
         ck_assert_int_eq(parts[i].refs, 0);
         buf_fini(&parts[i].batches);
@@ -1918,8 +1933,66 @@ START_TEST(log_dirs_epochs_deletions_and_the_cluster)
     struct str key[] = {STR_LIT("g")};
     struct kp_FindCoordinatorRequest find = {
         .key = STR_LIT("g"), .coordinator_keys = key, .coordinator_keys_count = 1};
+    find.key_type = 1;
     call(10, 3, &find, &o);
     ck_assert_int_eq(o.u.coordinator.error_code, KE_COORDINATOR_NOT_AVAILABLE);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(the_offsets_topic_is_created_and_its_leader_told)
+{
+    struct outcome o;
+    struct str keys[] = {STR_LIT("g"), STR_LIT("h")};
+    struct kp_FindCoordinatorRequest find = {.key = STR_LIT("g")};
+    struct kp_FindCoordinatorRequest many = {.coordinator_keys = keys, .coordinator_keys_count = 2};
+    /* one broker is alive, and the default factor is 3 */
+    call(10, 2, &find, &o);
+    ck_assert_int_eq(o.u.coordinator.error_code, KE_COORDINATOR_NOT_AVAILABLE);
+    ck_assert_int_eq(o.u.coordinator.node_id, -1);
+    ck_assert_ptr_nonnull(
+        strstr(o.u.coordinator.error_message.p, "offsets.topic.replication.factor 3"));
+    outcome_fini(&o);
+    ck_assert_int_eq(created, 0);
+    ((struct config *)(uintptr_t)broker.config)->offsets_topic_replication_factor = 1;
+    for (int16_t v = 0; v <= 6; v++) {
+        call(10, v, v < 4 ? &find : &many, &o);
+        if (v >= 4) {
+            ck_assert_int_eq(o.u.coordinator.coordinators_count, 2);
+            ck_assert_int_eq(o.u.coordinator.coordinators[1].error_code, KE_NONE);
+            ck_assert_int_eq(o.u.coordinator.coordinators[1].node_id, 1);
+            ck_assert_int_eq(o.u.coordinator.coordinators[1].port, 9);
+        } else {
+            ck_assert_int_eq(o.u.coordinator.error_code, KE_NONE);
+            ck_assert_int_eq(o.u.coordinator.node_id, 1);
+        }
+        outcome_fini(&o);
+    }
+    ck_assert_int_eq(created, 1);
+    struct metadata *m = metadata_cache_latest(broker.metadata);
+    ck_assert_int_eq(metadata_topic(m, STR_LIT("__consumer_offsets"))->partition_count, 50);
+    metadata_unref(&m);
+}
+END_TEST
+
+/* A client that looks it up must not bring it into being with one partition. */
+START_TEST(the_offsets_topic_is_the_same_by_metadata)
+{
+    struct outcome o;
+    struct kp_MetadataRequest_MetadataRequestTopic t = {.name = STR_LIT("__consumer_offsets")};
+    struct kp_MetadataRequest req = {
+        .topics = &t, .topics_count = 1, .allow_auto_topic_creation = true};
+    ((struct config *)(uintptr_t)broker.config)->offsets_topic_replication_factor = 1;
+    call(3, 9, &req, &o);
+    ck_assert_int_eq(o.u.metadata.topics[0].error_code, KE_NONE);
+    ck_assert_int_eq(o.u.metadata.topics[0].partitions_count, 50);
+    outcome_fini(&o);
+    struct kp_CreatePartitionsRequest_CreatePartitionsTopic more = {
+        .name = STR_LIT("__consumer_offsets"), .count = 60, .assignments_count = -1};
+    struct kp_CreatePartitionsRequest grow = {
+        .topics = &more, .topics_count = 1, .timeout_ms = 20000};
+    call(37, 3, &grow, &o);
+    ck_assert_int_eq(o.u.grow.results[0].error_code, KE_INVALID_PARTITIONS);
     outcome_fini(&o);
 }
 END_TEST
@@ -2189,6 +2262,8 @@ int main(void)
         producer_ids_are_unique_across_blocks,
         configs_are_described_and_altered,
         log_dirs_epochs_deletions_and_the_cluster,
+        the_offsets_topic_is_created_and_its_leader_told,
+        the_offsets_topic_is_the_same_by_metadata,
         an_update_of_the_metadata_needs_the_newest_controller,
         without_permission_nothing_is_told,
         old_offsets_are_decimal_text_in_the_coordination_service,
