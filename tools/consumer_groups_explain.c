@@ -15,8 +15,9 @@
 enum { REBALANCES_MAX = 10000, TIME_TEXT = 40, MS = 1000, STORM = 5, STORM_MS = 10 * 60 * 1000 };
 
 struct rebalance {
-    int64_t time_ms, duration_ms; /* -1: under way */
-    int64_t generation, before, after;
+    int64_t time_ms, duration_ms;
+    int64_t generation, before, after; /* -1: under way */
+    int64_t further;                   /* reasons that came on top of the first */
     const char *reason;
     bool is_complete;
 };
@@ -44,11 +45,22 @@ static int64_t number_of(const json_t *object, const char *key, int64_t otherwis
     return json_is_integer(v) ? (int64_t)json_integer_value(v) : otherwise;
 }
 
-static enum err take_history(struct arena *a, const struct buf *body, struct history *out,
+/* Ids of clients may be any bytes; JSON wants UTF-8. */
+static json_t *load_json(struct buf *body, json_error_t *e)
+{
+    json_t *root = json_loadb((const char *)body->p, body->len, 0, e);
+
+    for (size_t i = 0; root == NULL && i < body->len; i++)
+        if (body->p[i] >= 0x80)
+            body->p[i] = '?';
+    return root != NULL ? root : json_loadb((const char *)body->p, body->len, 0, e);
+}
+
+static enum err take_history(struct arena *a, struct buf *body, struct history *out,
                              struct errtext *why)
 {
     json_error_t e;
-    json_t *root = json_loadb((const char *)body->p, body->len, 0, &e);
+    json_t *root = load_json(body, &e);
     const json_t *list = json_object_get(root, "rebalances");
     size_t count = json_array_size(list);
 
@@ -69,6 +81,7 @@ static enum err take_history(struct arena *a, const struct buf *body, struct his
             .generation = number_of(r, "generation", -1),
             .before = number_of(r, "members_before", -1),
             .after = number_of(r, "members_after", -1),
+            .further = number_of(r, "further", 0),
             .reason = arena_strdup(a, reason, strlen(reason)),
             .is_complete = !json_is_false(json_object_get(r, "is_complete")),
         };
@@ -101,6 +114,19 @@ static bool parse_listener(const struct group *g, const char *listener, char *ho
     return snprintf(host, host_size, "%.*s", (int)len, listener) < (int)host_size;
 }
 
+/* What a page that has no history says of it. */
+static const char *refusal_text(struct arena *a, struct buf *body)
+{
+    json_error_t e;
+    json_t *root = load_json(body, &e);
+    const char *text = json_string_value(json_object_get(root, "error"));
+    const char *copy =
+        text == NULL ? "is it a kafuka broker?" : arena_strdup(a, text, strlen(text));
+
+    json_decref(root);
+    return copy;
+}
+
 static enum err read_history(struct group_tool *t, const struct group *g, struct history *out,
                              struct errtext *why)
 {
@@ -128,10 +154,8 @@ static enum err read_history(struct group_tool *t, const struct group *g, struct
     if (rc == ERR_OK)
         rc = take_history(&t->arena, &body, out, why);
     if (rc == ERR_NOT_FOUND)
-        errtext_set(why,
-                    "broker %d keeps no history of this group: it became its coordinator after "
-                    "the last rebalance, or it is no kafuka broker",
-                    g->coordinator);
+        errtext_set(why, "broker %d has no history of this group: %s", g->coordinator,
+                    refusal_text(&t->arena, &body));
     else if (rc == ERR_UNREACHABLE)
         errtext_wrap(why, "the coordinator's page (http.listener of broker %d)", g->coordinator);
     buf_fini(&path);
@@ -150,15 +174,19 @@ static void print_history(const struct group *g, const struct history *h)
     printf("  %-24s %10s %9s %11s  %s\n", "time", "generation", "members", "took", "reason");
     for (int32_t i = 0; i < h->count; i++) {
         const struct rebalance *r = &h->items[i];
-        char when[TIME_TEXT], members[48], took[32];
+        char when[TIME_TEXT], generation[24] = "-", members[48], took[32] = "under way";
 
-        (void)snprintf(members, sizeof members, "%" PRId64 "->%" PRId64, r->before, r->after);
-        if (r->duration_ms < 0 || !r->is_complete)
-            (void)snprintf(took, sizeof took, "under way");
-        else
+        (void)snprintf(members, sizeof members, "%" PRId64 "->", r->before);
+        if (r->is_complete) {
+            (void)snprintf(generation, sizeof generation, "%" PRId64, r->generation);
+            (void)snprintf(members, sizeof members, "%" PRId64 "->%" PRId64, r->before, r->after);
             (void)snprintf(took, sizeof took, "%" PRId64 " ms", r->duration_ms);
-        printf("  %-24s %10" PRId64 " %9s %11s  %s\n", time_text(r->time_ms, when), r->generation,
-               members, took, r->reason);
+        }
+        printf("  %-24s %10s %9s %11s  %s", time_text(r->time_ms, when), generation, members, took,
+               r->reason);
+        if (r->further > 0)
+            printf(" (and %" PRId64 " more)", r->further);
+        printf("\n");
         storm += h->items[h->count - 1].time_ms - r->time_ms <= STORM_MS;
     }
     if (storm >= STORM)

@@ -138,11 +138,12 @@ static enum err take_answer(const struct buf *in, struct buf *out, struct errtex
     }
     for (int i = 9; i < 12; i++)
         status = status * 10 + (text[i] - '0');
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK || status == STATUS_NOT_FOUND) {
         body += 4;
         buf_add(out, body, in->len - (size_t)(body - text));
-        return ERR_OK;
     }
+    if (status == STATUS_OK)
+        return ERR_OK;
     errtext_set(why, "status %d", status);
     return status == STATUS_NOT_FOUND ? ERR_NOT_FOUND : ERR_PROTOCOL;
 }

@@ -9,8 +9,8 @@
 enum { HTTP_BODY_MAX = 16 << 20 };
 
 /* Appends the body to out. path: with its query, already encoded. UNREACHABLE, TIMEOUT, TOO_LARGE,
- * NOT_FOUND (status 404), PROTOCOL (another status, or no HTTP) with text that names host and port.
- */
+ * NOT_FOUND (status 404: out has what it says), PROTOCOL (another status, or no HTTP) with text
+ * that names host and port. */
 NODISCARD enum err http_get(const char *host, int32_t port, const char *path, int64_t timeout_ms,
                             struct buf *out, struct errtext *why);
 /* Appends text as it stands in a query. */
