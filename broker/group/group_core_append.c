@@ -86,11 +86,27 @@ void coord_on_appended(struct group_core *c, const struct group_event *ev)
     case COORD_APPEND_STATIC:
         coord_on_static_stored(c, a, error);
         break;
-    case COORD_APPEND_EMPTY: /* in memory it is Empty anyhow; after a failover its members are
-                                found gone when their sessions end */
+    case COORD_APPEND_GROUP: /* if it is Empty in memory and not in the log, its members are found
+                                gone after a failover, when their sessions end */
         break;
     }
     coord_append_free(c, a);
+}
+
+bool coord_append_is_in_doubt(int16_t error)
+{
+    switch (error) {
+    case KE_NONE:
+    case KE_UNKNOWN_TOPIC_OR_PARTITION:
+    case KE_NOT_ENOUGH_REPLICAS:
+    case KE_NOT_LEADER_OR_FOLLOWER:
+    case KE_KAFKA_STORAGE_ERROR:
+    case KE_MESSAGE_TOO_LARGE:
+    case KE_RECORD_LIST_TOO_LARGE:
+        return false;
+    default:
+        return true;
+    }
 }
 
 int16_t coord_store_error(int16_t error)

@@ -152,7 +152,7 @@ enum coord_append_kind {
     COORD_APPEND_COMMIT,
     COORD_APPEND_TOMBSTONES,
     COORD_APPEND_SYNC,  /* the leader's assignment */
-    COORD_APPEND_EMPTY, /* the group has become Empty */
+    COORD_APPEND_GROUP, /* the group as it is; nobody waits for it */
     COORD_APPEND_STATIC /* a static member was replaced without a rebalance */
 };
 
@@ -368,6 +368,8 @@ void coord_append_send(struct group_core *c, struct coord_append *a,
                        const struct group_record *records, int32_t count);
 void coord_append_free(struct group_core *c, struct coord_append *a);
 void coord_on_appended(struct group_core *c, const struct group_event *ev);
+/* Did it fail in a way that leaves open whether it is in the log? */
+bool coord_append_is_in_doubt(int16_t error);
 int16_t coord_store_error(int16_t error);  /* section 6 */
 int16_t coord_commit_error(int16_t error); /* section 8 */
 

@@ -258,6 +258,10 @@ void coord_on_static_stored(struct group_core *c, struct coord_append *a, int16_
     m->can_skip_assignment = a->undo.could_skip;
     coord_member_rename(c, m, a->undo.old_id);
     coord_session_touch(c, m);
+    /* If the log has the new id all the same, a later load would fence the member that lives, for
+     * good: write once more who it is. */
+    if (coord_append_is_in_doubt(error))
+        (void)coord_store_group(c, g, COORD_APPEND_GROUP, false);
 }
 
 /* ---- a member that names its id */

@@ -68,7 +68,7 @@ static void become_empty(struct group_core *c, struct coord_group *g)
     next_generation(g);
     coord_str_retire(c, &g->protocol);
     coord_set_state(c, g, GROUP_EMPTY);
-    (void)coord_store_group(c, g, COORD_APPEND_EMPTY, false);
+    (void)coord_store_group(c, g, COORD_APPEND_GROUP, false);
     coord_history_end(c, g);
 }
 

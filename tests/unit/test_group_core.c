@@ -466,6 +466,28 @@ START_TEST(a_replacement_that_cannot_be_written_is_taken_back)
 }
 END_TEST
 
+START_TEST(a_replacement_that_may_have_been_written_is_overwritten)
+{
+    two_static_members();
+    b.holds_appends = true;
+    WAITS(join(10, static_joiner("i2", "0012")));
+    /* in the log, but the answer says nothing of it */
+    b.log[b.log_count++] = b.waiting[0].records[0];
+    b.log[b.log_count - 1].batch_offset = b.log_end++;
+    b.waiting_count = 0;
+    step((struct group_event){.kind = GEV_APPENDED,
+                              .appended = {b.waiting[0].id, KE_REQUEST_TIMED_OUT, -1}});
+    ENDS(&b.got[10], KE_REBALANCE_IN_PROGRESS);
+    ck_assert_int_eq(b.waiting_count, 1);
+    appended(0, KE_NONE);
+    b.holds_appends = false;
+    reload();
+    struct group_sync s = syncer("i2-0002", 1);
+    s.instance_id = STR_LIT("i2");
+    ENDS(sync_with(11, s), KE_NONE);
+}
+END_TEST
+
 START_TEST(a_rebalance_while_a_replacement_is_written_answers_it)
 {
     two_static_members();
@@ -1559,6 +1581,7 @@ int main(void)
     tcase_add_test(t, an_older_static_leader_is_told_the_old_leader_id);
     tcase_add_test(t, a_static_leader_of_version_nine_leads_and_skips_the_assignment);
     tcase_add_test(t, a_replacement_that_cannot_be_written_is_taken_back);
+    tcase_add_test(t, a_replacement_that_may_have_been_written_is_overwritten);
     tcase_add_test(t, a_rebalance_while_a_replacement_is_written_answers_it);
     tcase_add_test(t, a_second_replacement_fences_the_first_that_is_being_written);
     tcase_add_test(t, a_replacement_that_changes_the_choice_rebalances);
