@@ -1407,6 +1407,11 @@ START_TEST(many_messages_of_one_batch_come_in_pieces)
 }
 END_TEST
 
+static void see_watched(void *arg)
+{
+    *(bool *)arg = !LIST_EMPTY(&parts[0].watches);
+}
+
 START_TEST(control_batches_are_passed_over_and_then_the_fetch_waits)
 {
     struct outcome o;
@@ -1422,8 +1427,10 @@ START_TEST(control_batches_are_passed_over_and_then_the_fetch_waits)
     d[0].fetch_offset = 2001;
     store(&parts[0], CODEC_NONE, 0, 0, 3);
     struct request *r = send_on(1, 1, 1, &req, NULL, &o);
-    for (int i = 0; i < 2000 && LIST_EMPTY(&parts[0].watches); i++)
-        poll(NULL, 0, 1);
+    bool is_watched = false;
+    for (int i = 0; i < 2000 && !is_watched; i++)
+        loop_call(broker.loops[0], see_watched, &is_watched);
+    ck_assert(is_watched);
     settle();
     ck_assert_int_eq(o.end, NOT_YET);
     loop_call(broker.loops[0], cancel_if_there, r);
