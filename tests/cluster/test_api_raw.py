@@ -7,6 +7,7 @@ import time
 import pytest
 from cluster import kcat, wait_until
 from kafka.protocol.admin import CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest
+from kafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from kafka.protocol.fetch import FetchRequest
 from kafka.protocol.metadata import MetadataRequest
 from kafka.protocol.offset import OffsetRequest
@@ -160,6 +161,41 @@ def test_offsets_in_every_version(one_leader):
             assert ask(version, 1)[3] == 0, version
             assert ask(version, int(time.time() * 1000) + 100000)[3] == -1, version
             assert ask(version, -1, 77)[1] == 3, version
+
+
+def test_version_0_keeps_a_groups_offsets_in_zookeeper(shared_cluster, one_leader):
+    _, topic = one_leader
+    zk = shared_cluster.zk_client()
+    others = [b for b in shared_cluster.brokers if b.alive()]
+
+    def commit(broker, group, offsets, metadata=""):
+        with Connection(broker) as c:
+            answer = c.call(OffsetCommitRequest[0](group, [(topic, [(p, o, metadata) for p, o in offsets])]))
+            return {p: error for _, parts in answer.topics for p, error in parts}
+
+    def fetch_offsets(broker, group, partitions):
+        with Connection(broker) as c:
+            answer = c.call(OffsetFetchRequest[0](group, [(topic, partitions)]))
+            return {p: (offset, error) for _, parts in answer.topics for p, offset, _, error in parts}
+
+    try:
+        assert fetch_offsets(others[0], "old", [0]) == {0: (-1, 3)}
+        assert commit(others[0], "old", [(0, 1523), (3, 7), (77, 1)], "lost") == {0: 0, 3: 0, 77: 3}
+        assert zk.get(f"/consumers/old/offsets/{topic}/0")[0] == b"1523"
+        assert sorted(zk.get_children(f"/consumers/old/offsets/{topic}")) == ["0", "3"]
+        assert commit(others[1], "old", [(0, 1000)]) == {0: 0}
+        assert zk.get(f"/consumers/old/offsets/{topic}/0")[0] == b"1000"
+        zk.set(f"/consumers/old/offsets/{topic}/3", b"12")
+        for broker in others:  # any broker, and what another program wrote
+            assert fetch_offsets(broker, "old", [3, 0, 1, 77]) == {3: (12, 0), 0: (1000, 0), 1: (-1, 3), 77: (-1, 3)}
+        assert commit(others[0], "old", [(0, 5)], "x" * 4097) == {0: 12}
+        assert commit(others[0], "a/b", [(0, 5)]) == {0: 24}
+        many = [(p, p) for p in range(4)] * 300
+        assert set(commit(others[0], "many", many).values()) == {0}
+        assert fetch_offsets(others[0], "many", [0, 1, 2, 3]) == {p: (p, 0) for p in range(4)}
+    finally:
+        zk.stop()
+        zk.close()
 
 
 def test_topics_are_administered_through_the_controller_only(shared_cluster, one_leader):

@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cluster"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from cluster import Cluster, wait_until  # noqa: E402
+from kafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest  # noqa: E402
 from kafka.protocol.fetch import FetchRequest  # noqa: E402
 from kafka.protocol.offset import OffsetRequest  # noqa: E402
 from kafka.protocol.produce import ProduceRequest  # noqa: E402
@@ -289,6 +290,35 @@ def test_list_offsets_0(pair):
                     assert ours.topics[0][1] == kafkas.topics[0][1], (timestamp, most, replica, partition)
     kafkas, ours = pair.ask(lambda topic: OffsetRequest[0](-1, [(topic, [(77, -1, 1), (0, -1, 1), (0, -2, 1)])]), "small")
     assert ours.topics[0][1] == kafkas.topics[0][1]
+
+
+def test_offsets_in_zookeeper(pair):
+    """Version 0: what either writes the other reads."""
+    (topic, kafkas), (_, ours) = pair.topics["plain"]
+
+    def commit(broker, group, offsets, metadata=""):
+        with Connection(broker) as c:
+            return c.call(OffsetCommitRequest[0](group, [(topic, [(p, o, metadata) for p, o in offsets])])).topics
+
+    def committed(broker, group, partitions):
+        with Connection(broker) as c:
+            return c.call(OffsetFetchRequest[0](group, [(topic, partitions)])).topics
+
+    def as_map(topics):
+        return {(t, p[0]): tuple(p[1:]) for t, parts in topics for p in parts}
+
+    for i, (writer, reader) in enumerate(((kafkas, ours), (ours, kafkas))):
+        group = f"old-{i}"
+        assert as_map(commit(writer, group, [(0, 10 + i), (1, 0), (2, 1 << 62), (999, 5)])) == {
+            (topic, 0): (0,), (topic, 1): (0,), (topic, 2): (0,), (topic, 999): (3,)}
+        assert as_map(committed(reader, group, [0, 1, 2, 3, 999])) == as_map(committed(writer, group, [0, 1, 2, 3, 999]))
+        assert as_map(committed(reader, group, [0, 3])) == {(topic, 0): (10 + i, "", 0), (topic, 3): (-1, "", 3)}
+        assert as_map(commit(writer, group, [(0, -1)])) == {(topic, 0): (0,)}
+        assert as_map(committed(reader, group, [0])) == as_map(committed(writer, group, [0]))
+    for group, offset, metadata in (("g", 1, "x" * 4096), ("g", 1, "x" * 4097), ("g", -5, "")):
+        assert as_map(commit(ours, group, [(0, offset)], metadata)) == as_map(commit(kafkas, group, [(0, offset)], metadata))
+    pair.zk.set(f"/consumers/g/offsets/{topic}/0", b"no number")
+    assert as_map(committed(ours, "g", [0])) == as_map(committed(kafkas, "g", [0]))
 
 
 def test_small_limits(pair):
