@@ -251,7 +251,7 @@ static void warn_without_coordinator(const struct consumer *c, const struct prop
         opts_warn(c->o,
                   "the cluster has no coordinator for groups at the moment (%s); waiting for "
                   "one. Without --group the topic is read at once",
-                  kerr_name(response.error_code));
+                  admin_error(&a, response.error_code, response.error_message));
     admin_close(&a);
 }
 
