@@ -13,6 +13,7 @@
 #include "broker/broker.h"
 #include "broker/config_changes.h"
 #include "broker/group/coordinator.h"
+#include "broker/group/lag.h"
 #include "broker/http/http.h"
 #include "broker/http/metrics.h"
 #include "broker/log/log_manager.h"
@@ -56,6 +57,7 @@ struct run {
     int fresh_next;
     struct config_changes *changes;
     struct http *http;
+    struct lag_monitor *lag; /* NULL: nobody asks for it */
     struct metadata_wait ready_wait; /* owner: first loop */
     struct wanted_topics *wanted;    /* NULL: none; owner: first loop */
     bool is_asking;                  /* wanted has been started */
@@ -624,6 +626,7 @@ static void print_modules(void *arg, struct buf *out)
                       (int64_t)pool_waiting(b->io_pool));
     print_cleaner(b->logs, out);
     coordinator_print_metrics(b->groups, out);
+    lag_monitor_print(r->lag, out);
     print_log_dirs(b, out);
 }
 
@@ -632,6 +635,24 @@ static bool group_history(void *arg, struct str group, struct buf *out)
     const struct run *r = arg;
 
     return coordinator_history_json(r->broker.groups, group, out);
+}
+
+/* The lag of groups is for the page only. */
+static enum err start_lag(struct run *r, struct errtext *why)
+{
+    const struct config *c = r->broker.config;
+    struct lag_options o = {.broker = &r->broker,
+                            .interval_ms = c->kafuka_lag_interval_ms,
+                            .claims_max = c->kafuka_lag_partitions_max,
+                            .sources = {lag_source_broker_groups, lag_source_zookeeper}};
+
+    if (r->http == NULL || o.interval_ms == 0)
+        return ERR_OK;
+    enum err rc = lag_monitor_start(&o, &r->lag);
+    if (rc != ERR_OK)
+        errtext_set(why, "cannot start the thread that looks at the lag of groups: %s",
+                    err_text(rc));
+    return rc;
 }
 
 static void log_start(const struct run *r)
@@ -672,6 +693,9 @@ static enum err start_serving(struct run *r, struct errtext *why)
     config_changes_start(b->coord, registration_mailbox(r->registration), on_config_changed, r,
                          &r->changes);
     server_start(r->server);
+    rc = start_lag(r, why);
+    if (rc != ERR_OK)
+        return rc;
     http_add_metrics(r->http, print_modules, r);
     http_add_history(r->http, group_history, r);
     reach_check(b);
@@ -775,6 +799,7 @@ static void take_down(struct run *r)
     }
     if (b->metadata != NULL)
         loop_call(b->loops[0], no_more_waits, r);
+    lag_monitor_stop(&r->lag);
     coordinator_quit(b->groups);
     stop_changes(r);
     if (r->is_replicas_started)

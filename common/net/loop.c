@@ -197,15 +197,6 @@ static void on_deferred_event(evutil_socket_t fd UNUSED, short what UNUSED, void
     loop_leave(l);
 }
 
-/* Under AddressSanitizer the C library's allocator is not in use, and malloc_trim sets it up: two
- * loops that do so at one time crash in it. */
-static void heap_trim(void)
-{
-#ifndef __SANITIZE_ADDRESS__
-    (void)malloc_trim(0);
-#endif
-}
-
 static void on_trim(struct loop_timer *t)
 {
     struct loop *l = CONTAINER_OF(t, struct loop, trim_timer);
@@ -216,7 +207,7 @@ static void on_trim(struct loop_timer *t)
         return;
     }
     frame_store_empty(&l->store);
-    heap_trim();
+    (void)malloc_trim(0);
 }
 
 /* ---- mail */

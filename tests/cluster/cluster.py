@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -34,17 +35,24 @@ def wait_until(condition, timeout, what):
         time.sleep(0.02)
 
 
+_given_ports = set()
+
+
 def free_ports(count):
-    """Ports that nobody listens on now."""
-    sockets = []
-    for _ in range(count):
-        s = socket.socket()
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", 0))
-        sockets.append(s)
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
+    """Ports that nobody listens on now, none given twice. Below those that the kernel takes for outgoing connections, so that none of these
+    takes one before its server has started."""
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(10000, 32768)
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _given_ports:
+            _given_ports.add(port)
+            ports.append(port)
     return ports
 
 
