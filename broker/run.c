@@ -57,7 +57,7 @@ struct run {
     int fresh_next;
     struct config_changes *changes;
     struct http *http;
-    struct lag_monitor *lag; /* NULL: nobody asks for it */
+    struct lag_monitor *lag;         /* NULL: nobody asks for it */
     struct metadata_wait ready_wait; /* owner: first loop */
     struct wanted_topics *wanted;    /* NULL: none; owner: first loop */
     bool is_asking;                  /* wanted has been started */
