@@ -103,6 +103,14 @@ static bool add_aborted(void *arg, const struct index_txn_entry *e)
     return true;
 }
 
+static enum err list_aborted(struct run *r, struct log_segment *s)
+{
+    errno = 0;
+    enum err rc = index_txn_each(s, add_aborted, r);
+
+    return rc != ERR_OK && (errno == EMFILE || errno == ENFILE) ? ERR_LIMIT : rc;
+}
+
 /* Lock held. False: there is nothing to do. */
 static bool begin_locked(struct run *r, enum err *rc)
 {
@@ -121,7 +129,7 @@ static bool begin_locked(struct run *r, enum err *rc)
         if (log_segment_end(l, i) <= l->start_offset)
             continue;
         if (s->base_offset >= r->plan.end_offset) {
-            *rc = *rc == ERR_OK ? index_txn_each(s, add_aborted, r) : *rc;
+            *rc = *rc == ERR_OK ? list_aborted(r, s) : *rc;
             continue;
         }
         segment_ref(s);
@@ -146,7 +154,7 @@ static enum err begin(struct run *r)
     r->stats->segments_before = r->count;
     r->stats->dirty_offset = r->stats->end_offset = r->plan.dirty_offset;
     for (int32_t i = 0; rc == ERR_OK && i < r->count; i++)
-        rc = index_txn_each(r->sources[i].segment, add_aborted, r);
+        rc = list_aborted(r, r->sources[i].segment);
     if (rc != ERR_OK)
         errtext_set(r->why, "the index of aborted transactions: %s", err_text(rc));
     if (r->aborted_count > 1)
@@ -209,13 +217,16 @@ static enum err next_batch(struct run *r, struct segment_reader *rd, int64_t *ne
 
 static enum err open_source(struct run *r, struct segment_reader *rd, const struct source *s)
 {
+    errno = 0;
     enum err rc = segment_reader_open(rd, s->segment, 0, s->size);
 
+    if (rc != ERR_OK && (errno == EMFILE || errno == ENFILE))
+        return ERR_LIMIT; /* nothing is wrong with the file */
     return rc == ERR_OK ? rc : set_aside(r, rd, rc == ERR_NOT_FOUND ? ERR_IO : rc, "open");
 }
 
 /* ---- map */
-/* LIMIT: the map is full; it tells of records below map_end_offset. */
+/* LIMIT and is_map_full: the map tells of records below map_end_offset. */
 static enum err map_batch(struct run *r, struct clean_txns *txns, const uint8_t *batch, size_t len,
                           struct buf *plain)
 {
@@ -236,6 +247,7 @@ static enum err map_batch(struct run *r, struct clean_txns *txns, const uint8_t 
             continue;
         if (!offset_map_put(&r->map, rec.key, rec.offset)) {
             r->map_end_offset = rec.offset;
+            r->stats->is_map_full = true;
             return ERR_LIMIT;
         }
     }
@@ -274,10 +286,9 @@ static enum err build_map(struct run *r)
             rc = map_source(r, &r->sources[i], &txns, &plain);
     clean_txns_fini(&txns);
     buf_fini(&plain);
-    r->stats->is_map_full = rc == ERR_LIMIT;
     r->stats->map_bytes = r->map.bytes;
     r->stats->keys = r->map.count;
-    if (rc != ERR_LIMIT)
+    if (!r->stats->is_map_full)
         return rc;
     return r->map_end_offset > r->plan.dirty_offset ? ERR_OK : ERR_NO_MEMORY;
 }
@@ -301,10 +312,8 @@ static int32_t group_of(const struct run *r, int32_t first)
  * full one is another matter: the data are as they were, and compaction is what makes room. */
 static enum err write_failed(struct run *r, const char *what, enum err rc)
 {
-    if (rc == ERR_NO_SPACE) {
-        SLOG_EVERY(60000, WARN, "log", "no space to compact a log", KV_S("log", r->log->name));
+    if (rc == ERR_NO_SPACE || rc == ERR_NO_MEMORY || rc == ERR_LIMIT)
         return rc;
-    }
     if (rc == ERR_TOO_LARGE) {
         errtext_set(r->why, "the compacted segment would be larger than a segment can be");
         return rc;

@@ -126,9 +126,9 @@ struct clean_stats {
 };
 /* Cleans what may be cleaned, whatever the ratio; without the lock for all that takes time. OK:
  * done, or there was nothing (end_offset == dirty_offset). BAD_VERSION: bytes were taken away
- * meanwhile; BUSY: asked to stop; NO_MEMORY, NO_SPACE: for another time. OFFLINE: the dir is, now
- * or before. CORRUPT, UNSUPPORTED, TOO_LARGE, IO: these bytes can't be cleaned, why says which; the
- * log is set aside. In each case the log is as good as before. */
+ * meanwhile; BUSY: asked to stop; NO_MEMORY, NO_SPACE, LIMIT (of descriptors): for another time.
+ * OFFLINE: the dir is, now or before. CORRUPT, UNSUPPORTED, TOO_LARGE, IO: these bytes can't be
+ * cleaned, why says which; the log is set aside. In each case the log is as good as before. */
 NODISCARD enum err log_clean(struct log *l, const struct clean_env *env, int64_t now_ms,
                              struct clean_stats *stats, struct errtext *why);
 /* Under the lock: replaces count segments from first on by s, whose files end in .cleaned. Takes s.

@@ -20,6 +20,15 @@ static void path_of(const struct clean_writer *w, const char *suffix, char out[S
                    w->base_offset, suffix);
 }
 
+/* LIMIT: descriptors are short, which says nothing about the disk. */
+static enum err open_new(const char *path, int *fd_out)
+{
+    errno = 0;
+    enum err rc = fsx_open(path, O_RDWR | O_CREAT | O_TRUNC, 0644, fd_out);
+
+    return rc != ERR_OK && (errno == EMFILE || errno == ENFILE) ? ERR_LIMIT : rc;
+}
+
 enum err clean_writer_open(struct clean_writer *w, struct log_folder *folder, int64_t base_offset,
                            const struct log_config *c, size_t buffer_bytes)
 {
@@ -37,7 +46,7 @@ enum err clean_writer_open(struct clean_writer *w, struct log_folder *folder, in
                                .index_bytes_max = c->segment_index_bytes};
     path_of(w, ".log", path);
     enum err rc = fault_point("log.clean.create");
-    return rc == ERR_OK ? fsx_open(path, O_RDWR | O_CREAT | O_TRUNC, 0644, &w->fd) : rc;
+    return rc == ERR_OK ? open_new(path, &w->fd) : rc;
 }
 
 static enum err write_out(struct clean_writer *w)
@@ -116,7 +125,7 @@ static enum err write_index(const struct clean_writer *w, const char *suffix, co
     path_of(w, suffix, path);
     enum err rc = fault_point("log.clean.index");
     if (rc == ERR_OK)
-        rc = fsx_open(path, O_RDWR | O_CREAT | O_TRUNC, 0644, &fd);
+        rc = open_new(path, &fd);
     if (rc != ERR_OK)
         return rc;
     if (b->len > 0)
