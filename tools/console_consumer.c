@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kafuka-console-consumer: prints the records of topics. Without --group it reads all partitions
- * itself, from their end or, with --from-beginning, from their first record. */
+ * itself, from their end or, with --from-beginning, from their first record. With --zookeeper:
+ * console_zk.c. */
 #include "common/base/clock.h"
 #include "tools/admin.h"
+#include "tools/console_zk.h"
 #include "tools/formatter.h"
 #include "tools/reader.h"
 #include "tools/rk.h"
@@ -30,7 +32,9 @@ static const struct opt_spec specs[] = {
     {"bootstrap-server", OPT_TEXT, "host:port,...", "REQUIRED: The brokers to connect to.", 0, 0},
     {"broker-list", OPT_TEXT, "host:port,...", "An older name of --bootstrap-server.", 0, 0},
     {"zookeeper", OPT_TEXT, "host:port,.../chroot",
-     "In place of --bootstrap-server: find the brokers in ZooKeeper.", 0, 0},
+     "In place of --bootstrap-server: consume as a member of a group that is coordinated through "
+     "ZooKeeper, with offsets there. Without --group the group is made up and deleted at the end.",
+     0, 0},
     {"from-beginning", OPT_FLAG, NULL, "Begin with the first record that is kept.", 0, 0},
     {"partition", OPT_INT, "number", "Only this partition of --topic.", 0, INT32_MAX},
     {"offset", OPT_TEXT, "offset",
@@ -54,8 +58,10 @@ static const struct opt_spec specs[] = {
     {"skip-message-on-error", OPT_FLAG, NULL, "Go on when a record cannot be printed.", 0, 0},
     {"enable-systest-events", OPT_DEPRECATED_FLAG, NULL, "it is for Kafka's own tests", 0, 0},
     {"new-consumer", OPT_FLAG, NULL, "Accepted; there is only one.", 0, 0},
-    {"delete-consumer-offsets", OPT_DEPRECATED_FLAG, NULL, "an option of Kafka 0.8", 0, 0},
-    {"autocommit.interval.ms", OPT_DEPRECATED, "ms", "an option of Kafka 0.8", 0, 0},
+    {"delete-consumer-offsets", OPT_FLAG, NULL,
+     "With --zookeeper: delete what the group has left in ZooKeeper before joining it.", 0, 0},
+    {"autocommit.interval.ms", OPT_INT, "ms",
+     "With --zookeeper: commit in this interval (60000 by default).", 1, INT32_MAX},
     {"csv-reporter-enabled", OPT_DEPRECATED_FLAG, NULL, "an option of Kafka 0.8", 0, 0},
 };
 
@@ -73,7 +79,8 @@ static const struct opt_command command = {
                 "--bootstrap-server localhost:9092 --topic orders --partition 0 --offset 42 "
                 "--timeout-ms 1000\n"
                 "--bootstrap-server localhost:9092 --include 'orders.*' --property "
-                "print.timestamp=true\n",
+                "print.timestamp=true\n"
+                "--zookeeper localhost:2181 --topic orders --group billing\n",
 };
 
 struct consumer {
@@ -122,6 +129,23 @@ static struct bytes bytes_of(const void *p, size_t len)
     return p == NULL ? BYTES_NULL : (struct bytes){p, (int64_t)len};
 }
 
+static bool print_formatted(void *arg, const char *topic, const struct format_record *r)
+{
+    struct consumer *c = arg;
+    struct errtext why = {{0}};
+
+    c->seen++;
+    if (formatter_print(&c->format, r, &c->out, &why) != ERR_OK) {
+        (void)opts_fail(c->o, "%s [%d] at offset %" PRId64 ": %s", topic, r->partition, r->offset,
+                        why.text);
+        c->has_failed = !opts_has(c->o, "skip-message-on-error");
+    }
+    if (c->out.len >= FLUSH_BYTES)
+        flush_out(c);
+    return !c->has_failed && !c->is_output_closed &&
+           (c->max_messages < 0 || c->seen < c->max_messages);
+}
+
 /* One record. False: enough. */
 static bool print_record(void *arg, rd_kafka_message_t *m)
 {
@@ -134,7 +158,6 @@ static bool print_record(void *arg, rd_kafka_message_t *m)
         .value = bytes_of(m->payload, m->len),
         .headers = headers,
     };
-    struct errtext why = {{0}};
     rd_kafka_timestamp_type_t kind;
 
     r.timestamp_ms = rd_kafka_message_timestamp(m, &kind);
@@ -143,16 +166,7 @@ static bool print_record(void *arg, rd_kafka_message_t *m)
                                                                : FORMAT_NO_TIME;
     if (c->format.print_headers)
         r.header_count = take_headers(m, headers);
-    c->seen++;
-    if (formatter_print(&c->format, &r, &c->out, &why) != ERR_OK) {
-        (void)opts_fail(c->o, "%s [%d] at offset %" PRId64 ": %s", rd_kafka_topic_name(m->rkt),
-                        m->partition, m->offset, why.text);
-        c->has_failed = !opts_has(c->o, "skip-message-on-error");
-    }
-    if (c->out.len >= FLUSH_BYTES)
-        flush_out(c);
-    return !c->has_failed && !c->is_output_closed &&
-           (c->max_messages < 0 || c->seen < c->max_messages);
+    return print_formatted(c, rd_kafka_topic_name(m->rkt), &r);
 }
 
 /* The next records through the group's subscription. */
@@ -251,7 +265,7 @@ static void warn_without_coordinator(const struct consumer *c, const struct prop
         opts_warn(c->o,
                   "the cluster has no coordinator for groups at the moment (%s); waiting for "
                   "one. Without --group the topic is read at once",
-                  kerr_name(response.error_code));
+                  admin_error(&a, response.error_code, response.error_message));
     admin_close(&a);
 }
 
@@ -355,7 +369,13 @@ static int check_options(const struct opts *o)
         return opts_fail(o, "The partition is required when offset is specified.");
     if (opts_has(o, "offset") && opts_has(o, "from-beginning"))
         return opts_fail(o, "--from-beginning and --offset cannot be specified together.");
-    if (opts_has(o, "group") && opts_has(o, "blacklist"))
+    if (opts_has(o, "zookeeper") && (opts_has(o, "bootstrap-server") || opts_has(o, "broker-list")))
+        return opts_fail(o, "--zookeeper and --bootstrap-server cannot be specified together: "
+                            "groups of the one kind do not know those of the other");
+    if (opts_has(o, "delete-consumer-offsets") && !opts_has(o, "zookeeper"))
+        return opts_fail(o, "--delete-consumer-offsets works with --zookeeper only; for a group of "
+                            "the brokers: kafuka-consumer-groups --delete --group ...");
+    if (opts_has(o, "group") && opts_has(o, "blacklist") && !opts_has(o, "zookeeper"))
         return opts_fail(o, "--blacklist does not work with --group: list the topics with "
                             "--include");
     if (opts_has(o, "group") && opts_text(o, "group", "")[0] == '\0')
@@ -387,6 +407,32 @@ static int connect_and_run(struct consumer *c, const struct props *p, const char
     rd_kafka_destroy(rk);
     fprintf(stderr, "Processed a total of %" PRId64 " messages\n", c->seen);
     return rc;
+}
+
+static void flush_cb(void *arg)
+{
+    flush_out(arg);
+}
+
+/* --zookeeper: a group as Kafka's old consumers have it. */
+static int run_with_zookeeper(struct consumer *c, const struct props *p)
+{
+    struct console_zk z = {
+        .o = c->o,
+        .p = p,
+        .regex = opts_text(c->o, "topic", topics_regex(c->o)),
+        .is_black_list = opts_has(c->o, "blacklist"),
+        .timeout_ms = c->timeout_ms,
+        .found = print_formatted,
+        .flush = flush_cb,
+        .out = &c->out,
+        .with_headers = c->format.print_headers,
+        .arg = c,
+    };
+    int rc = console_zk_run(&z);
+
+    fprintf(stderr, "Processed a total of %" PRId64 " messages\n", c->seen);
+    return rc != 0 || c->has_failed;
 }
 
 /* The formatter from --formatter, --property and the --...-deserializer options. */
@@ -432,6 +478,10 @@ static int run(const struct opts *o)
     if (c.timeout_ms < 0 &&
         opt_number(props_get(&props, "consumer.timeout.ms", "-1"), 0, INT32_MAX, &n))
         c.timeout_ms = n; /* 0.8's name */
+    if (opts_has(o, "zookeeper") && !opts_has(o, "partition")) {
+        rc = run_with_zookeeper(&c, &props);
+        goto out;
+    }
     bootstrap = rk_bootstrap(o, &props, true);
     if (bootstrap != NULL)
         rc = rk_check_reachable(o, bootstrap, &props);

@@ -137,11 +137,12 @@ static enum err read_history(struct group_tool *t, const struct group *g, struct
     enum err rc;
 
     if (listener == NULL) {
-        errtext_set(why,
-                    "broker %d, the group's coordinator, has no page to ask: set http.listener "
-                    "(for example http.listener=0.0.0.0:9080) in its server.properties; until "
-                    "then its log has the same in the lines with 'rebalance' and the group's name",
-                    g->coordinator);
+        errtext_set(
+            why,
+            "broker %d, the group's coordinator, has no page to ask: set http.listener "
+            "(for example http.listener=0.0.0.0:9080) in its server.properties; until "
+            "then its log has the same in the lines 'group rebalance' with the group's name",
+            g->coordinator);
         return ERR_UNSUPPORTED;
     }
     if (!parse_listener(g, listener, host, sizeof host, &port)) {

@@ -33,41 +33,49 @@ static void txn_item_end(struct group_core *c, struct coord_txn_item *i)
     coord_unref(c, i->group);
 }
 
+/* Where the transaction holds the offset, or its count. Most partitions are named once. */
+static int32_t txn_index(const struct coord_txn *t, const struct coord_offset *o)
+{
+    int32_t i = 0;
+
+    if (o->txns == 0)
+        return t->count;
+    while (i < t->count && t->items[i].offset != o)
+        i++;
+    return i;
+}
+
+static void txn_add(struct coord_txn *t, struct coord_txn_item item)
+{
+    if (t->count == t->cap) {
+        t->cap = i32_max(t->cap * 2, 4);
+        t->items = xrealloc(t->items, (size_t)t->cap * sizeof *t->items);
+    }
+    t->items[t->count++] = item;
+    item.offset->txns++;
+    coord_ref(item.group);
+}
+
 /* The last of a partition counts; value NULL takes it back. */
 static void txn_set(struct group_core *c, int64_t producer_id, struct coord_group *g,
                     const struct group_load_offset *l)
 {
     struct coord_txn *t = txn_find_or_add(c, producer_id);
     struct coord_offset *o = coord_offset_add(g, l->topic, l->partition);
-    struct coord_txn_item *i = t->items;
+    int32_t at = txn_index(t, o);
 
-    while (i < t->items + t->count && i->offset != o)
-        i++;
-    if (i < t->items + t->count && l->value != NULL) {
-        coord_str_retire(c, &i->value.metadata);
-        i->value = coord_offset_copy(l->value);
-        i->batch_offset = l->batch_offset;
-        return;
-    }
-    if (i < t->items + t->count) {
-        struct coord_txn_item ended = *i;
-        memmove(i, i + 1, (size_t)(t->items + t->count - i - 1) * sizeof *i);
+    if (at < t->count) {
+        struct coord_txn_item ended = t->items[at];
         t->count--;
+        memmove(&t->items[at], &t->items[at + 1], (size_t)(t->count - at) * sizeof t->items[0]);
+        o->pending++; /* held while its old value goes */
         txn_item_end(c, &ended);
-        return;
+        o->pending--;
     }
-    if (l->value == NULL) {
+    if (l->value != NULL)
+        txn_add(t, (struct coord_txn_item){g, o, coord_offset_copy(l->value), l->batch_offset});
+    else
         coord_offset_drop_if_unused(c, o);
-        return;
-    }
-    if (t->count == t->cap) {
-        t->cap = i32_max(t->cap * 2, 4);
-        t->items = xrealloc(t->items, (size_t)t->cap * sizeof *t->items);
-    }
-    t->items[t->count++] =
-        (struct coord_txn_item){g, o, coord_offset_copy(l->value), l->batch_offset};
-    o->txns++;
-    coord_ref(g);
 }
 
 static void txn_free(struct group_core *c, struct coord_txn *t)

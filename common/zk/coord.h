@@ -63,6 +63,8 @@ NODISCARD enum err coord_open(const struct coord_options *o, struct coord **out,
 void coord_close(struct coord **c);
 int64_t coord_session_id(const struct coord *c);
 void coord_session_password(const struct coord *c, uint8_t out[16]);
+/* As negotiated: the server has bounds of its own. Before the first connection: as asked for. */
+int64_t coord_session_timeout_ms(const struct coord *c);
 enum coord_state coord_state_now(const struct coord *c);
 
 /* Statistics, for metrics. */

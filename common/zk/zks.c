@@ -59,6 +59,7 @@ static void connected_locked(struct zks_handle *h, zhandle_t *zh, struct zks_cal
         clientid_t now = *zoo_client_id(zh);
         bool session_is_new = now.client_id != c->session.client_id;
         c->session = now;
+        c->negotiated_timeout_ms = zoo_recv_timeout(zh);
         c->session_is_over = false;
         c->state = COORD_CONNECTED;
         if (c->is_open)
@@ -331,6 +332,7 @@ static struct coord *coord_new(const struct coord_options *o, const char *connec
     c->connect = xstrdup(connect);
     c->chroot_len = strlen(connect) - strcspn(connect, "/");
     c->session_timeout_ms = o->session_timeout_ms;
+    c->negotiated_timeout_ms = o->session_timeout_ms;
     c->connection_timeout_ms = o->connection_timeout_ms;
     c->waiting_max = o->waiting_max == 0 ? COORD_WAITING_MAX : o->waiting_max;
     c->stop = o->stop;
@@ -514,6 +516,16 @@ int64_t coord_session_id(const struct coord *c)
     int64_t id = c->session.client_id;
     lock_release(&rw->lock);
     return id;
+}
+
+int64_t coord_session_timeout_ms(const struct coord *c)
+{
+    struct coord *rw = (struct coord *)(uintptr_t)c;
+
+    lock_take(&rw->lock);
+    int64_t ms = c->negotiated_timeout_ms;
+    lock_release(&rw->lock);
+    return ms;
 }
 
 void coord_session_password(const struct coord *c, uint8_t out[16])

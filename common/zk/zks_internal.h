@@ -114,8 +114,9 @@ struct coord {
     const _Atomic bool *stop; /* may be NULL */
     /* guarded by lock */
     enum coord_state state;
-    bool is_open;         /* coord_open has returned or is about to: state changes are told */
-    bool is_closing;      /* no call is taken any more */
+    bool is_open;    /* coord_open has returned or is about to: state changes are told */
+    bool is_closing; /* no call is taken any more */
+    int64_t negotiated_timeout_ms; /* of the main handle's session */
     clientid_t session;   /* the main handle's; before it is connected: one to attach to, or id 0 */
     bool session_is_over; /* it has expired: a new one is to be made */
     uint64_t next_seq;

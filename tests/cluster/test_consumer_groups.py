@@ -7,12 +7,13 @@ import contextlib
 import json
 import os
 import re
+import subprocess
 import threading
 import time
 import uuid
 
 import pytest
-from cluster import Cluster, free_ports, wait_until
+from cluster import BUILD, Cluster, free_ports, wait_until
 
 ELSEWHERE = os.environ.get("KAFUKA_TEST_BROKERS")
 only_kafuka = pytest.mark.skipif(bool(ELSEWHERE), reason="against a cluster that is not ours")
@@ -425,6 +426,58 @@ def test_records_of_the_offsets_topic_are_readable(cli, topic):
     assert line.startswith(f"[{g},{topic},0]::OffsetAndMetadata(offset=4, leaderEpoch=Optional")
 
 
+# ---- the console consumer as a member
+
+
+def test_console_consumers_share_a_topic_and_go_on_where_the_group_left_off(cli):
+    g, t, c = cli.group, cli.topic, cli.cluster
+    c.create_topic(t, 4, 1)
+    for p in range(4):
+        produce(c, t, p, 10)
+    args = ("console-consumer", "--bootstrap-server", c.bootstrap, "--topic", t, "--group", g)
+    first = c.tool(*args, "--from-beginning", "--max-messages", 15).stdout.splitlines()
+    assert len(first) == 15 and sum(committed(cli, g).values()) == 15
+    rest = c.tool(*args, "--from-beginning", "--max-messages", 25).stdout.splitlines()
+    assert sorted(first + rest) == sorted(f"v{i}" for i in range(10) for _ in range(4))
+    assert committed(cli, g) == {(t, p): 10 for p in range(4)}
+
+    # two share; the one that is told to stop leaves at once, long before its session of 45 s would end
+    both = [subprocess.Popen([BUILD / "kafuka", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        def owners():
+            rows = table(cli("--describe", "--group", g, "--members").stdout)
+            return sorted(int(r["#PARTITIONS"]) for r in rows)
+
+        wait_until(lambda: owners() == [2, 2], 60, "two members with two partitions each")
+        both[0].terminate()
+        _, said = both[0].communicate(timeout=20)
+        assert both[0].returncode == 0 and said == "Processed a total of 0 messages\n"
+        wait_until(lambda: owners() == [4], 20, "the other member to have all four")
+        for p in range(4):
+            produce(c, t, p, 1)
+        wait_until(lambda: "v0" in both[1].stdout.readline(), 20, "a record at the member that is left")
+    finally:
+        for p in both:
+            if p.poll() is None:
+                p.terminate()
+                p.communicate(timeout=20)
+
+
+def test_member_that_can_never_join_ends_and_says_why(cli, topic):
+    def consume(*args):
+        r = cli.cluster.tool("console-consumer", "--bootstrap-server", cli.cluster.bootstrap, "--topic", topic, *args, check=False)
+        return r.returncode, r.stderr
+
+    rc, said = consume("--group", cli.group, "--consumer-property", "session.timeout.ms=100", "--consumer-property", "heartbeat.interval.ms=50")
+    assert rc == 1 and "Invalid session timeout" in said and "group.min.session.timeout.ms" in said, said
+    rc, said = consume("--group", "")
+    assert (rc, said) == (1, "kafuka-console-consumer: --group '' is no name of a group: one with a letter at least is wanted\n")
+    with members(cli.cluster, cli.group, topic, 1, partition_assignment_strategy="range"):
+        rc, said = consume("--group", cli.group, "--consumer-property",
+                           "partition.assignment.strategy=org.apache.kafka.clients.consumer.RoundRobinAssignor")
+        assert rc == 1 and "Inconsistent group protocol" in said and "choose a partition.assignment.strategy" in said, said
+
+
 # ---- kafuka only
 
 
@@ -446,6 +499,20 @@ def test_without_a_page_explain_says_which_option_to_set(make_cluster):
     r = c.tool("consumer-groups", "--bootstrap-server", c.bootstrap, "--explain", "--group", "g", check=False)
     assert r.returncode == 1 and "Group g: Empty, 0 members" in r.stdout
     assert "broker 0, the group's coordinator, has no page to ask: set http.listener" in r.stderr
+
+
+@only_kafuka
+def test_without_a_coordinator_the_command_ends_in_time_and_says_why(make_cluster):
+    c = make_cluster(count=1, options={"offsets.topic.replication.factor": 3})
+    for args in (("--describe", "--group", "g"), ("--delete", "--group", "g"),
+                 ("--reset-offsets", "--group", "g", "--to-latest", "--topic", "t", "--execute")):
+        started = time.monotonic()
+        r = c.tool("consumer-groups", "--bootstrap-server", c.bootstrap, *args, "--timeout", 1000, check=False)
+        assert r.returncode == 1 and time.monotonic() - started < 10, (args, r.stdout, r.stderr)
+        assert "offsets.topic.replication.factor 3 is not possible: 1 broker is alive; start more brokers or set" in r.stdout, (args, r.stdout)
+    r = c.tool("console-consumer", "--bootstrap-server", c.bootstrap, "--topic", "t", "--group", "g", "--timeout-ms", 500)
+    assert "no coordinator for groups at the moment (offsets.topic.replication.factor 3 is not possible" in r.stderr, r.stderr
+    assert c.tool("consumer-groups", "--bootstrap-server", c.bootstrap, "--list").stdout == ""
 
 
 @only_kafuka

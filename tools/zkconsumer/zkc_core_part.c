@@ -366,6 +366,8 @@ static void resolved(struct zkc_core *c, struct zkc_part *p, const struct zkc_ev
     t = part_trace(p, ZKC_TRACE_RESET, NULL, fx);
     t->a = p->committed;
     t->b = ev->part.offset;
+    if (!p->is_started)
+        part_trace(p, ZKC_TRACE_CLAIMED, thread_id(c, p, &fx->arena), fx)->a = ev->part.offset;
     start(c, p, ev->part.offset, fx);
     /* at once: who takes over without it would begin at another "largest" and miss the difference
      */

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every property by name. What is neither in the table nor librdkafka's is refused with the nearest
+ * name; nothing is ignored silently. */
+#include "tools/zkconsumer/zkc_settings.h"
+
+#include "common/base/optab.h"
+
+#include <stdio.h>
+
+enum { DAY_MS = 86400000, HOUR_MS = 3600000 };
+
+#define AT(field) offsetof(struct zkc_settings, field)
+static const struct option rows[] = {
+    {"group.id", OPT_STRING, NULL, 0, 0, NULL, 0, "The group. Letters, digits, '.', '_' and '-'.",
+     AT(group_id)},
+    {"zookeeper.connect", OPT_STRING, NULL, 0, 0, NULL, 0,
+     "Where ZooKeeper is: host:port[,host:port...][/chroot].", AT(zookeeper_connect)},
+    {"zookeeper.session.timeout.ms", OPT_LONG, "6000", 100, DAY_MS, NULL, 0,
+     "How long after its death a member's partitions go to others; also, two thirds of it are how "
+     "long a member goes on that cannot reach ZooKeeper.",
+     AT(session_timeout_ms)},
+    {"zookeeper.connection.timeout.ms", OPT_LONG, NULL, 1, DAY_MS, NULL, 0,
+     "The longest wait for the first connection; the session timeout if it is not set.",
+     AT(connection_timeout_ms)},
+    {"zookeeper.sync.time.ms", OPT_LONG, "2000", 1, DAY_MS, NULL, 0,
+     "Only the default of rebalance.backoff.ms.", AT(sync_time_ms)},
+    {"rebalance.max.retries", OPT_INT, "4", 0, INT32_MAX, NULL, 0,
+     "After that many tries at a partition that another member still owns, tries are made eight "
+     "times more rarely. They never end.",
+     AT(max_retries)},
+    {"rebalance.backoff.ms", OPT_LONG, NULL, 1, DAY_MS, NULL, 0,
+     "Between such tries. (The end of the other's session is noticed at once.)", AT(backoff_ms)},
+    {"auto.commit.enable", OPT_BOOL, "true", 0, 0, NULL, 0,
+     "Commit by itself: in this interval, when a partition moves, when leaving.", AT(auto_commit)},
+    {"enable.auto.commit", OPT_BOOL, "true", 0, 0, NULL, OPTION_OLD_NAME,
+     "The newer name of auto.commit.enable.", AT(auto_commit)},
+    {"auto.commit.interval.ms", OPT_LONG, "60000", 1, DAY_MS, NULL, 0, "That interval.",
+     AT(auto_commit_interval_ms)},
+    {"auto.offset.reset", OPT_STRING, "largest", 0, 0, "largest|smallest|latest|earliest", 0,
+     "Where to begin without a valid offset.", AT(offset_reset)},
+    {"consumer.timeout.ms", OPT_LONG, "-1", -1, INT32_MAX, NULL, 0,
+     "The longest wait of a stream for a record; -1: none.", AT(consumer_timeout_ms)},
+    {"consumer.id", OPT_STRING, NULL, 0, 0, NULL, 0,
+     "In place of host, time and random in the member's name.", AT(consumer_id)},
+    {"client.id", OPT_STRING, NULL, 0, 0, NULL, 0, "The brokers' logs show it; default: the group.",
+     AT(client_id)},
+    {"exclude.internal.topics", OPT_BOOL, "true", 0, 0, NULL, 0,
+     "Filters leave out __consumer_offsets and __transaction_state.", AT(exclude_internal)},
+    {"partition.assignment.strategy", OPT_STRING, "range", 0, 0, "range|roundrobin", 0,
+     "All members must have the same.", AT(strategy)},
+    {"offsets.storage", OPT_STRING, "zookeeper", 0, 0, "zookeeper", 0,
+     "Only ZooKeeper; for offsets in the brokers use a group of the brokers.", AT(offsets_storage)},
+    {"fetch.message.max.bytes", OPT_LONG, "1048576", 1, 1000000000, NULL, 0,
+     "Of one partition in one fetch.", AT(message_max_bytes)},
+    {"fetch.min.bytes", OPT_LONG, "1", 1, 100000000, NULL, 0, "Of one fetch.", AT(fetch_min_bytes)},
+    {"fetch.wait.max.ms", OPT_LONG, "100", 0, 300000, NULL, 0,
+     "The longest that a broker waits for that much.", AT(fetch_wait_ms)},
+    {"kafuka.assignment", OPT_STRING, "ceil", 0, 0, "ceil|kafka", 0,
+     "Range by N = ceil(partitions / threads), as long as all members know it, or by the rule of "
+     "Kafka's own old consumer in any case.",
+     AT(assignment)},
+    {"kafuka.roundrobin.hash", OPT_STRING, "topic-partition", 0, 0,
+     "topic-partition|[topic,partition]", 0,
+     "What round robin hashes: as Kafka 1.0 and 1.1, or as Kafka 0.8 to 0.11.", AT(hash_text)},
+    {"kafuka.done.explicit", OPT_BOOL, "false", 0, 0, NULL, 0,
+     "Records are done by kafuka_zkc_done() only.", AT(done_explicit)},
+    {"kafuka.drain.max.ms", OPT_LONG, "1000", 0, HOUR_MS, NULL, 0,
+     "The longest that a partition that goes to another member waits for records in use here; they "
+     "are handed out again there.",
+     AT(drain_max_ms)},
+    {"kafuka.resync.ms", OPT_LONG, "60000", 100, DAY_MS, NULL, 0,
+     "The group is read again after that, whatever the watches say.", AT(resync_ms)},
+    {"kafuka.leave.max.ms", OPT_LONG, "5000", 0, HOUR_MS, NULL, 0,
+     "The longest that leaving waits for the last commits.", AT(leave_max_ms)},
+    {"kafuka.log.level", OPT_STRING, "warn", 0, 0, "debug|info|warn|error", 0,
+     "The least that is told.", AT(log_level)},
+    /* of the old consumer, without a meaning here */
+    {"num.consumer.fetchers", OPT_LONG, NULL, 1, INT32_MAX, NULL, OPTION_IGNORED,
+     "One connection a broker serves all.", AT(ignored_number)},
+    {"queued.max.message.chunks", OPT_LONG, NULL, 1, INT32_MAX, NULL, OPTION_IGNORED,
+     "See librdkafka's queued.min.messages.", AT(ignored_number)},
+    {"refresh.leader.backoff.ms", OPT_LONG, NULL, 0, INT32_MAX, NULL, OPTION_IGNORED,
+     "See librdkafka's topic.metadata.refresh.fast.interval.ms.", AT(ignored_number)},
+    {"dual.commit.enabled", OPT_BOOL, NULL, 0, 0, NULL, OPTION_IGNORED,
+     "Offsets are in ZooKeeper only.", AT(ignored_bool)},
+    {"offsets.channel.backoff.ms", OPT_LONG, NULL, 0, INT32_MAX, NULL, OPTION_IGNORED,
+     "Offsets are in ZooKeeper only.", AT(ignored_number)},
+    {"offsets.channel.socket.timeout.ms", OPT_LONG, NULL, 0, INT32_MAX, NULL, OPTION_IGNORED,
+     "Offsets are in ZooKeeper only.", AT(ignored_number)},
+    {"offsets.commit.max.retries", OPT_LONG, NULL, 0, INT32_MAX, NULL, OPTION_IGNORED,
+     "Offsets are in ZooKeeper only.", AT(ignored_number)},
+};
+static const struct optab table = {rows, ARRAY_LEN(rows)};
+
+/* What of librdkafka's makes sense here; the rest (groups, producers) would have no effect. */
+static const char *const passed[] = {
+    "security.",
+    "ssl.",
+    "sasl.",
+    "socket.",
+    "broker.",
+    "reconnect.",
+    "metadata.",
+    "topic.metadata.",
+    "queued.",
+    "fetch.",
+    "api.",
+    "client.rack",
+    "check.crcs",
+    "debug",
+    "isolation.level",
+    "enable.ssl",
+    "enable.sasl",
+    "message.max.bytes",
+    "receive.message.max.bytes",
+    "max.in.flight",
+    "resolve.",
+    "connections.max.idle.ms",
+};
+
+void zkc_settings_init(struct zkc_settings *s)
+{
+    optab_defaults(&table, s);
+    s->rk = rd_kafka_conf_new();
+}
+
+void zkc_settings_fini(struct zkc_settings *s)
+{
+    optab_fini(&table, s);
+    if (s->rk != NULL)
+        rd_kafka_conf_destroy(s->rk);
+    s->rk = NULL;
+}
+
+static bool is_passed(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(passed); i++)
+        if (strncmp(name, passed[i], strlen(passed[i])) == 0)
+            return true;
+    return false;
+}
+
+enum err zkc_settings_set(struct zkc_settings *s, const char *name, const char *value,
+                          struct errtext *why)
+{
+    const struct option *o = optab_find(&table, str_of(name));
+    char text[512];
+
+    if (o != NULL && (o->flags & OPTION_IGNORED) != 0) {
+        errtext_set(why, "the property %s has no effect here: %s", name, o->help);
+        return ERR_NOT_FOUND;
+    }
+    if (o != NULL)
+        return optab_set(o, s, value, why);
+    if (strcmp(name, "bootstrap.servers") == 0 || strcmp(name, "metadata.broker.list") == 0) {
+        errtext_set(why, "%s: the brokers are found in ZooKeeper", name);
+        return ERR_UNSUPPORTED;
+    }
+    if (is_passed(name)) {
+        switch (rd_kafka_conf_set(s->rk, name, value, text, sizeof text)) {
+        case RD_KAFKA_CONF_OK:
+            return ERR_OK;
+        case RD_KAFKA_CONF_INVALID:
+            errtext_set(why, "%s=%.100s: %s", name, value, text);
+            return ERR_INVALID;
+        case RD_KAFKA_CONF_UNKNOWN:
+            break;
+        }
+    }
+    o = optab_nearest(&table, name);
+    errtext_set(why, "the property '%.100s' is not known%s%s%s", name,
+                o == NULL ? "" : "; did you mean '", o == NULL ? "" : o->name,
+                o == NULL ? "" : "'?");
+    return ERR_NOT_FOUND;
+}
+
+/* As Kafka checks group and client ids. */
+static bool is_legal(const char *id)
+{
+    for (const char *p = id; *p != 0; p++)
+        if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *p) == NULL)
+            return false;
+    return id[0] != 0 && strcmp(id, ".") != 0 && strcmp(id, "..") != 0;
+}
+
+static enum err check_ids(const struct zkc_settings *s, struct errtext *why)
+{
+    const char *const ids[][2] = {
+        {"group.id", s->group_id}, {"client.id", s->client_id}, {"consumer.id", s->consumer_id}};
+
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+        if (ids[i][1] != NULL && !is_legal(ids[i][1])) {
+            errtext_set(why, "%s=%.100s: only letters, digits, '.', '_' and '-' are allowed",
+                        ids[i][0], ids[i][1]);
+            return ERR_INVALID;
+        }
+    if (s->group_id == NULL || s->zookeeper_connect == NULL) {
+        errtext_set(why, "%s must be set", s->group_id == NULL ? "group.id" : "zookeeper.connect");
+        return ERR_INVALID;
+    }
+    return ERR_OK;
+}
+
+static enum err give_librdkafka(struct zkc_settings *s, struct errtext *why)
+{
+    char numbers[3][24], text[512];
+    const char *const pairs[][2] = {
+        {"client.id", s->client_id != NULL ? s->client_id : s->group_id},
+        {"fetch.message.max.bytes", numbers[0]},
+        {"fetch.min.bytes", numbers[1]},
+        {"fetch.wait.max.ms", numbers[2]},
+        {"fetch.error.backoff.ms", "50"},
+        {"allow.auto.create.topics", "false"},
+        {"topic.metadata.refresh.fast.interval.ms", "100"},
+        /* new partitions and topics are heard of from ZooKeeper; this is how soon librdkafka knows */
+        {"topic.metadata.refresh.interval.ms", "10000"},
+        {"reconnect.backoff.ms", "50"},
+        {"reconnect.backoff.max.ms", "1000"},
+    };
+
+    (void)snprintf(numbers[0], sizeof numbers[0], "%" PRId64, s->message_max_bytes);
+    (void)snprintf(numbers[1], sizeof numbers[1], "%" PRId64, s->fetch_min_bytes);
+    (void)snprintf(numbers[2], sizeof numbers[2], "%" PRId64, s->fetch_wait_ms);
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++)
+        if (rd_kafka_conf_set(s->rk, pairs[i][0], pairs[i][1], text, sizeof text) !=
+            RD_KAFKA_CONF_OK) {
+            errtext_set(why, "%s=%.100s: %s", pairs[i][0], pairs[i][1], text);
+            return ERR_INVALID;
+        }
+    return ERR_OK;
+}
+
+enum err zkc_settings_finish(struct zkc_settings *s, struct errtext *why)
+{
+    enum err rc = check_ids(s, why);
+
+    if (rc != ERR_OK)
+        return rc;
+    if (s->connection_timeout_ms < 0)
+        s->connection_timeout_ms = s->session_timeout_ms;
+    if (s->backoff_ms < 0)
+        s->backoff_ms = s->sync_time_ms;
+    return give_librdkafka(s, why);
+}
+
+void zkc_settings_help(struct buf *out)
+{
+    optab_help(&table, out);
+}
