@@ -380,12 +380,12 @@ static bool select_in_zk(struct group_tool *t, const char *name, struct group *o
     return group_exists(out);
 }
 
-int group_tool_select(struct group_tool *t, struct group **out, int32_t *count_out)
+int group_tool_select(struct group_tool *t, struct group **out, int32_t *count_out, bool *failed)
 {
-    bool failed = false, zk_only = group_tool_is_zk_only(t);
+    bool zk_only = group_tool_is_zk_only(t);
     struct errtext why = {{0}};
     int32_t count, n;
-    const char **names = wanted_names(t, &count, &failed);
+    const char **names = wanted_names(t, &count, failed);
     struct group *groups = tool_alloc(&t->arena, (size_t)count * 2, sizeof *groups);
 
     for (int32_t i = 0; i < count; i++)
@@ -404,7 +404,7 @@ int group_tool_select(struct group_tool *t, struct group **out, int32_t *count_o
         if (!zk_only && !t->zk_is_given && groups[i].error == KE_NONE && group_exists(&groups[i]) &&
             !opts_has(t->o, "all-groups"))
             continue;
-        if (!select_in_zk(t, names[i], &found, &failed))
+        if (!select_in_zk(t, names[i], &found, failed))
             continue;
         if (zk_only || (groups[i].error == KE_NONE && !group_exists(&groups[i])))
             groups[i] = found;
@@ -415,7 +415,7 @@ int group_tool_select(struct group_tool *t, struct group **out, int32_t *count_o
         qsort(groups, (size_t)n, sizeof *groups, by_name);
     *out = groups;
     *count_out = n;
-    return failed ? 1 : -1;
+    return -1;
 }
 
 /* ---- options */

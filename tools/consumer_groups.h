@@ -39,8 +39,9 @@ void group_tool_list(struct group_tool *t, struct group_listing **out, int32_t *
                      bool *failed);
 /* The groups that --group or --all-groups mean, described (with members, without commits); a name
  * that is of both kinds comes twice. A name that is not there comes once, with state "Dead". Exit
- * status, or -1 to go on. */
-int group_tool_select(struct group_tool *t, struct group **out, int32_t *count_out);
+ * status, or -1 to go on; *failed: part of what was wanted could not be read (said on stderr), which
+ * is enough to look at but not to change. */
+int group_tool_select(struct group_tool *t, struct group **out, int32_t *count_out, bool *failed);
 
 int group_tool_describe(struct group_tool *t);
 int group_tool_explain(struct group_tool *t);

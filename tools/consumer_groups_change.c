@@ -84,6 +84,15 @@ static bool may_change(struct group_tool *t, const struct group *groups, int32_t
     return !is_elsewhere(t, g, other) && !is_of_brokers(t, g);
 }
 
+/* The groups to change: all that were asked for, or none. */
+static int select_all(struct group_tool *t, struct group **out, int32_t *count_out)
+{
+    bool failed = false;
+    int rc = group_tool_select(t, out, count_out, &failed);
+
+    return rc < 0 && failed ? opts_fail(t->o, "nothing is changed") : rc;
+}
+
 /* ---- reset: which partitions */
 
 static void add_partition(struct reset *r, const char *topic, int32_t partition, int64_t offset)
@@ -134,8 +143,9 @@ static enum err scope_of_topics(struct reset *r, struct errtext *why)
         rc = admin_metadata(&t->admin, names, count, &m, why);
     if (rc != ERR_OK)
         return rc;
-    for (int32_t i = 0; i < m.topics_count; i++)
-        n += i32_max(m.topics[i].partitions_count, 0) * (int32_t)count;
+    for (size_t i = 0; i < count; i++)
+        if (topics[i].count < 0 && topic_of(&m, names[i]) != NULL)
+            n += topic_of(&m, names[i])->partitions_count;
     r->list = tool_alloc(&t->arena, (size_t)n, sizeof *r->list);
     for (size_t i = 0; i < count; i++) {
         const struct kp_MetadataResponse_MetadataResponseTopic *mt = topic_of(&m, names[i]);
@@ -461,7 +471,7 @@ int group_tool_reset(struct group_tool *t)
     if (!t->has_brokers)
         return opts_fail(t->o, "the brokers must be asked where the logs begin and end, and none "
                                "can be reached");
-    rc = group_tool_select(t, &groups, &count);
+    rc = select_all(t, &groups, &count);
     if (rc >= 0)
         return rc;
     for (int32_t i = 0; i < count; i++)
@@ -529,7 +539,7 @@ int group_tool_delete(struct group_tool *t)
     struct group *groups;
     bool failed = false;
     int32_t count;
-    int rc = group_tool_select(t, &groups, &count);
+    int rc = select_all(t, &groups, &count);
 
     if (rc >= 0)
         return rc;
@@ -602,19 +612,24 @@ static enum err offsets_to_delete(struct group_tool *t, const struct group *g,
     struct reset_topic *topics = tool_alloc(&t->arena, topic_count, sizeof *topics);
     const char **names = tool_alloc(&t->arena, topic_count, sizeof(char *));
     struct kp_MetadataResponse m = {0};
-    int32_t most = g->commit_count, n = 0;
+    size_t most = 0;
+    int32_t n = 0;
 
     for (size_t i = 0; i < topic_count; i++) {
         if (reset_parse_topic(texts[i], &t->arena, &topics[i], why) != ERR_OK)
             return ERR_INVALID;
         names[i] = topics[i].topic;
-        most += i32_max(topics[i].count, 0);
     }
     if (t->has_brokers && admin_metadata(&t->admin, names, topic_count, &m, why) != ERR_OK)
         return ERR_UNREACHABLE;
-    for (int32_t i = 0; i < m.topics_count; i++)
-        most += i32_max(m.topics[i].partitions_count, 0);
-    *out = tool_alloc(&t->arena, (size_t)most * topic_count, sizeof **out);
+    for (size_t i = 0; i < topic_count; i++) {
+        const struct kp_MetadataResponse_MetadataResponseTopic *mt = topic_of(&m, names[i]);
+
+        most += topics[i].count >= 0
+                    ? (size_t)topics[i].count
+                    : (size_t)g->commit_count + (size_t)(mt == NULL ? 0 : mt->partitions_count);
+    }
+    *out = tool_alloc(&t->arena, most, sizeof **out);
     for (size_t i = 0; i < topic_count; i++) {
         int32_t before = n;
 
@@ -699,7 +714,7 @@ int group_tool_delete_offsets(struct group_tool *t)
     (void)opts_list(t->o, "group", &given);
     if (given != 1)
         return opts_fail(t->o, "--delete-offsets takes one --group, not %zu", given);
-    rc = group_tool_select(t, &groups, &count);
+    rc = select_all(t, &groups, &count);
     if (rc >= 0)
         return rc;
     if (!may_change(t, groups, count, 0))

@@ -437,7 +437,7 @@ int group_tool_describe(struct group_tool *t)
     bool failed = false;
     struct group *groups;
     int32_t count;
-    int rc = group_tool_select(t, &groups, &count);
+    int rc = group_tool_select(t, &groups, &count, &failed);
 
     if (rc >= 0)
         return rc;

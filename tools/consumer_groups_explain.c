@@ -267,7 +267,7 @@ int group_tool_explain(struct group_tool *t)
     struct group *groups;
     bool failed = false;
     int32_t count;
-    int rc = group_tool_select(t, &groups, &count);
+    int rc = group_tool_select(t, &groups, &count, &failed);
 
     if (rc >= 0)
         return rc;

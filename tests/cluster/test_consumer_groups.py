@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -513,6 +514,27 @@ def test_without_a_coordinator_the_command_ends_in_time_and_says_why(make_cluste
     r = c.tool("console-consumer", "--bootstrap-server", c.bootstrap, "--topic", "t", "--group", "g", "--timeout-ms", 500)
     assert "no coordinator for groups at the moment (offsets.topic.replication.factor 3 is not possible" in r.stderr, r.stderr
     assert c.tool("consumer-groups", "--bootstrap-server", c.bootstrap, "--list").stdout == ""
+
+
+@only_kafuka
+def test_zookeeper_that_does_not_answer_costs_a_second_and_a_warning(make_cluster):
+    c = make_cluster(count=1, options={"zookeeper.session.timeout.ms": 20000})
+    c.create_topic("t")
+    commit(c, "g", {("t", 0): 0})
+    c.zookeeper.signal(signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        r = c.tool("consumer-groups", "--bootstrap-server", c.bootstrap, "--list")
+        assert r.stdout == "g\n" and "groups in ZooKeeper are not looked at" in r.stderr and "--no-zookeeper leaves them out" in r.stderr, r
+        assert time.monotonic() - started < 8
+        r = c.tool("consumer-groups", "--bootstrap-server", c.bootstrap, "--list", "--no-zookeeper")
+        assert (r.stdout, r.stderr) == ("g\n", "")
+        assert c.tool("consumer-groups", "--bootstrap-server", c.bootstrap, "--describe", "--group", "g").stderr == \
+            "\nConsumer group 'g' has no active members.\n"  # the brokers know it: nobody else is asked
+        r = c.tool("consumer-groups", "--zookeeper", c.connect, "--list", "--timeout", 1000, check=False)
+        assert r.returncode == 1 and "kafuka-consumer-groups: " in r.stderr and len(r.stderr.splitlines()) == 1, r.stderr
+    finally:
+        c.zookeeper.signal(signal.SIGCONT)
 
 
 @only_kafuka
