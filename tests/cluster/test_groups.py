@@ -193,6 +193,21 @@ def test_metrics_count_the_groups(cluster, tmp_path):
     w.finish()
 
 
+def test_offsets_of_a_deleted_topic_go(cluster):
+    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka.admin import AdminClient
+
+    cluster.create_topic("goes", partitions=1, factor=1)
+    cluster.create_topic("stays", partitions=1, factor=1)
+    c = Consumer({"bootstrap.servers": cluster.bootstrap, "group.id": "g-deleted"})
+    both = [TopicPartition("goes", 0, 5), TopicPartition("stays", 0, 6)]
+    assert all(p.error is None for p in c.commit(offsets=both, asynchronous=False))
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+    admin.delete_topics(["goes"])["goes"].result(30)
+    wait_until(lambda: [p.offset for p in c.committed(both, timeout=20)] == [-1001, 6], 20, "the offset to go")
+    c.close()
+
+
 def test_too_few_brokers_for_the_offsets_topic_is_said(make_cluster):
     cluster = make_cluster(count=1, options={"offsets.topic.replication.factor": 3})
     kcat("-b", cluster.bootstrap, "-P", "-t", "t", stdin=b"x\n")
