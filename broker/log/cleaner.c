@@ -503,7 +503,8 @@ static enum err rename_all(const struct log_segment *s, const char *from_suffix,
         (void)snprintf(to, sizeof to, "%s/%020" PRId64 "%s%s", s->folder->path, s->base_offset,
                        suffixes[i], to_suffix);
         enum err rc = fault_point("log.clean.rename");
-        if (rc == ERR_OK && rename(from, to) != 0 && errno != ENOENT) /* .txnindex may be absent */
+        bool may_lack = i + 1 == ARRAY_LEN(suffixes); /* .txnindex */
+        if (rc == ERR_OK && rename(from, to) != 0 && (errno != ENOENT || !may_lack))
             rc = err_from_errno(errno);
         if (rc != ERR_OK)
             return rc;

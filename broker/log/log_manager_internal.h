@@ -36,10 +36,10 @@ struct log_manager {
     /* the cleaner: cleaner_thread.c */
     struct log_queue cleans;                  /* logs that a look may find dirty; guarded by lock */
     pthread_cond_t clean_changed;             /* something ends a cleaner's wait; with lock */
-    bool clean_stopping; /* guarded by lock */
+    bool clean_stopping;                      /* guarded by lock */
     int64_t clean_free_us;                    /* when the next byte may be moved; guarded by lock */
     struct lock clean_lock;                   /* LOG_MANAGER: one thread looks for work at a time */
-    pthread_t *clean_threads;                 /* main only */
+    pthread_t *clean_threads;                 /* owner: who starts and stops them */
     int32_t clean_thread_count;               /* the same */
     struct log_cleaner_numbers clean_numbers; /* guarded by lock */
     int64_t clean_checkpoint_ms;              /* guarded by clean_lock: of the last writing */

@@ -622,6 +622,34 @@ START_TEST(a_full_disk_is_waited_for_and_a_bad_one_is_left)
 }
 END_TEST
 
+static void reopen_after_fault(void)
+{
+    fix_hw = fix_log->high_watermark;
+    fix_start = fix_log->start_offset;
+    fix_recovery_point = fix_log->recovery_point;
+    log_free(&fix_log);
+    fix_fault("");
+    unsetenv("KAFUKA_FAULT");
+    fault_init();
+    fix_dir.is_offline = false;
+    fix_open(false);
+}
+
+START_TEST(a_lost_file_replaces_nothing)
+{
+    for (int i = 0; i < 100; i++)
+        append(2, -1, false, -1, false, CODEC_NONE);
+    commit_all();
+    int64_t size = fix_file_size("00000000000000000000.log");
+    struct log_segment *s = segment_new(fix_log->folder, 0, now_ms); /* no .cleaned files */
+    ck_assert_int_eq(log_replace_segments(fix_log, 0, 1, s), ERR_OFFLINE);
+    ck_assert(fix_dir.is_offline);
+    ck_assert_int_eq(fix_file_size("00000000000000000000.log"), size);
+    reopen_after_fault();
+    check();
+}
+END_TEST
+
 /* Truncation and retention between the steps of a run: it gives up, and nothing comes back. */
 static int paces;
 static bool cut_at_pace(void *arg, struct log *l, int64_t bytes)
@@ -686,19 +714,6 @@ END_TEST
 static const char *const faults[] = {"log.clean.create",    "log.clean.write",  "log.clean.index",
                                      "log.clean.sync",      "log.clean.rename", "log.clean.delete",
                                      "log.clean.after_swap"};
-
-static void reopen_after_fault(void)
-{
-    fix_hw = fix_log->high_watermark;
-    fix_start = fix_log->start_offset;
-    fix_recovery_point = fix_log->recovery_point;
-    log_free(&fix_log);
-    fix_fault("");
-    unsetenv("KAFUKA_FAULT");
-    fault_init();
-    fix_dir.is_offline = false;
-    fix_open(false);
-}
 
 static void faulty_clean(void)
 {
@@ -836,6 +851,7 @@ int main(void)
     tcase_add_test(t, a_reader_of_the_old_segments_goes_on);
     tcase_add_test(t, damage_sets_the_log_aside_untouched);
     tcase_add_test(t, a_full_disk_is_waited_for_and_a_bad_one_is_left);
+    tcase_add_test(t, a_lost_file_replaces_nothing);
     tcase_add_loop_test(t, a_truncation_under_way_ends_the_run, 1, 12);
     tcase_add_test(t, a_run_can_be_stopped);
     suite_add_tcase(s, t);
