@@ -463,6 +463,14 @@ START_TEST(a_replacement_that_cannot_be_written_is_taken_back)
     STATE(GROUP_STABLE);
     b.append_error = KE_NONE;
     ENDS(join(13, static_joiner("i2", "0022")), KE_NONE);
+    j.new_id_suffix = STR_LIT("0032");
+    b.append_error = KE_NOT_ENOUGH_REPLICAS;
+    ENDS(join(14, j), KE_COORDINATOR_NOT_AVAILABLE);
+    b.append_error = KE_NONE;
+    pass(9000);
+    heartbeat(15, "i1-0001", 1);
+    pass(1000); /* its session is as long as it was */
+    ck_assert_int_eq(view("g").member_count, 1);
 }
 END_TEST
 
@@ -564,6 +572,11 @@ START_TEST(a_session_that_ends_rebalances_and_a_heartbeat_begins_it_anew)
     ck_assert_int_eq(view("g").member_count, 1);
     STATE(GROUP_PREPARING_REBALANCE);
     ck_assert_str_eq(b.reason, "member c-0002 did not heartbeat for 10000 ms");
+    struct group_numbers n;
+    group_core_count(b.core, &n);
+    ck_assert_int_eq(n.expired_members, 1);
+    ck_assert_int_eq(n.members, 1);
+    ck_assert_int_eq(n.by_state[GROUP_PREPARING_REBALANCE], 1);
 }
 END_TEST
 
@@ -574,6 +587,7 @@ START_TEST(a_member_that_waits_does_not_lose_its_session)
     for (int i = 0; i < 5; i++) {
         pass(9000);
         ENDS(heartbeat(20 + (uint64_t)i, "c-0002", 1), KE_REBALANCE_IN_PROGRESS);
+        ENDS(heartbeat(30 + (uint64_t)i, "c-0001", 1), KE_REBALANCE_IN_PROGRESS);
     }
     WAITS(&b.got[10]);
     ck_assert_int_eq(view("g").member_count, 2);
@@ -658,6 +672,23 @@ START_TEST(a_static_member_that_did_not_come_stays_until_its_session_ends)
     ENDS(&b.got[11], KE_NONE);
     ck_assert_int_eq(b.got[11].member_count, 3);
     STATE(GROUP_COMPLETING_REBALANCE);
+}
+END_TEST
+
+START_TEST(a_static_leader_that_did_not_come_stays_and_another_leads)
+{
+    two_static_members();
+    pass(500);
+    WAITS(join(10, static_joiner("i3", "0003")));
+    for (int i = 0; i < 6; i++) {
+        pass(9000);
+        heartbeat(20 + (uint64_t)i, "i1-0001", 1);
+        heartbeat(30 + (uint64_t)i, "i2-0002", 1);
+    }
+    pass(6000);
+    ENDS(&b.got[10], KE_NONE);
+    ck_assert_str_eq(b.got[10].leader, "i3-0003");
+    ck_assert_int_eq(b.got[10].member_count, 3);
 }
 END_TEST
 
@@ -834,6 +865,17 @@ START_TEST(a_write_that_ends_after_the_group_has_moved_on_changes_nothing)
     join(5, joiner("c-0001"));
     join(6, joiner("c-0002"));
     STATE(GROUP_COMPLETING_REBALANCE);
+    WAITS(sync_with(7, syncer("c-0001", 2)));
+    join(8, old_joiner("0004"));
+    join(9, joiner("c-0001"));
+    join(10, joiner("c-0002"));
+    ENDS(join(11, joiner("c-0003")), KE_NONE);
+    WAITS(sync_with(12, syncer("c-0001", 3)));
+    appended(0, KE_NONE); /* of generation 2 */
+    STATE(GROUP_COMPLETING_REBALANCE);
+    WAITS(&b.got[12]);
+    appended(0, KE_NONE);
+    ENDS(&b.got[12], KE_NONE);
 }
 END_TEST
 
@@ -974,7 +1016,7 @@ START_TEST(metadata_that_is_too_long_fails_for_its_partition_only)
     ck_assert_int_eq(committed("s", "t", 0), -1);
     ck_assert_int_eq(committed("s", "t", 1), 2);
     struct group_offset too_long = value_of(3);
-    too_long.metadata = STR_LIT("12345");
+    too_long.metadata = STR_LIT("\xF0\x9F\x98\x80\xF0\x9F\x98\x80x"); /* 2 + 2 + 1 */
     commit_as(2, "none", "", -1, "t", 0, too_long);
     ck_assert_int_eq(b.got[2].errors[0], KE_OFFSET_METADATA_TOO_LARGE);
     ck_assert_int_eq(view("none").state, GROUP_DEAD);
@@ -1114,6 +1156,36 @@ START_TEST(a_commit_behind_a_deletion_stays)
 }
 END_TEST
 
+START_TEST(a_group_that_gets_a_commit_behind_its_deletion_stays)
+{
+    two_members();
+    commit_as(10, "g", "c-0001", 1, "t", 0, value_of(1));
+    leave(11, "c-0001", NULL);
+    leave(12, "c-0002", NULL);
+    b.holds_appends = true;
+    WAITS(delete_group(13, "g"));
+    WAITS(commit_as(14, "g", "", -1, "t", 0, value_of(2)));
+    appended(0, KE_NONE);
+    ENDS(&b.got[13], KE_NONE);
+    STATE(GROUP_EMPTY);
+    appended(0, KE_NONE);
+    ck_assert_int_eq(committed("g", "t", 0), 2);
+}
+END_TEST
+
+START_TEST(the_answer_of_a_deletion_that_comes_after_that_of_a_later_commit_takes_nothing)
+{
+    commit_as(1, "s", "", -1, "t", 0, value_of(1));
+    b.holds_appends = true;
+    WAITS(delete_group(2, "s"));
+    WAITS(commit_as(3, "s", "", -1, "t", 0, value_of(2)));
+    step((struct group_event){.kind = GEV_APPENDED, .appended = {b.waiting[1].id, KE_NONE, 8}});
+    step((struct group_event){.kind = GEV_APPENDED, .appended = {b.waiting[0].id, KE_NONE, 7}});
+    ENDS(&b.got[2], KE_NONE);
+    ck_assert_int_eq(committed("s", "t", 0), 2);
+}
+END_TEST
+
 START_TEST(a_large_deletion_goes_in_several_appends_and_is_answered_once)
 {
     for (int32_t i = 0; i < 40; i++)
@@ -1165,6 +1237,21 @@ START_TEST(the_table_of_offset_delete)
 }
 END_TEST
 
+START_TEST(a_partition_that_is_named_twice_is_deleted_once)
+{
+    struct group_partition p[2] = {{STR_LIT("t"), 0}, {STR_LIT("t"), 0}};
+
+    commit_as(1, "s", "", -1, "t", 0, value_of(1));
+    commit_as(2, "s", "", -1, "t", 1, value_of(1));
+    b.max_append_records = 0;
+    step((struct group_event){
+        .kind = GEV_OFFSET_DELETE, .call = 3, .offset_delete = {STR_LIT("s"), p, 2}});
+    ENDS(&b.got[3], KE_NONE);
+    ck_assert_int_eq(b.max_append_records, 1);
+    ck_assert_int_eq(committed("s", "t", 1), 1);
+}
+END_TEST
+
 START_TEST(members_whose_metadata_cannot_be_read_subscribe_everything)
 {
     two_members();
@@ -1182,7 +1269,9 @@ START_TEST(offsets_of_deleted_topics_go_from_every_group)
     commit_as(10, "g", "c-0001", 1, "t", 0, value_of(1));
     commit_as(11, "g", "c-0001", 1, "u", 0, value_of(2));
     commit_as(12, "s", "", -1, "t", 3, value_of(3));
+    b.max_append_records = 0;
     step((struct group_event){.kind = GEV_TOPICS_DELETED, .topics = {names, 3}});
+    ck_assert_int_eq(b.max_append_records, 2);
     ck_assert_int_eq(committed("g", "t", 0), -1);
     ck_assert_int_eq(committed("g", "u", 0), 2);
     ck_assert_int_eq(view("s").state, GROUP_DEAD);
@@ -1306,6 +1395,97 @@ START_TEST(a_group_that_is_joined_while_its_tombstone_is_written_stays)
     STATE(GROUP_PREPARING_REBALANCE);
     pass(3000);
     ENDS(&b.got[12], KE_NONE);
+}
+END_TEST
+
+START_TEST(a_group_that_was_used_while_its_tombstone_was_written_stays)
+{
+    int at = 0;
+
+    two_members();
+    leave(10, "c-0001", NULL);
+    leave(11, "c-0002", NULL);
+    b.holds_appends = true;
+    expire();
+    WAITS(join(12, old_joiner("0003")));
+    leave(13, "c-0003", NULL);
+    pass(3000);
+    STATE(GROUP_EMPTY); /* again, and its record is behind the tombstone */
+    appended(at, KE_NONE);
+    STATE(GROUP_EMPTY);
+    appended(at, KE_NONE);
+    b.holds_appends = false;
+    reload();
+    STATE(GROUP_EMPTY);
+}
+END_TEST
+
+/* A step without the check of all: for many groups. */
+static int32_t bare_step(struct group_event ev, uint64_t *append_out)
+{
+    struct group_effects fx;
+    int32_t records = 0;
+
+    ev.now_ms = b.now;
+    ev.wall_ms = b.wall;
+    group_core_step(b.core, &ev, &fx);
+    for (int32_t i = 0; i < fx.count; i++) {
+        if (fx.v[i].kind != GFX_APPEND)
+            continue;
+        records += fx.v[i].append.count;
+        *append_out = fx.v[i].append.append_id;
+    }
+    return records;
+}
+
+START_TEST(a_sweep_goes_in_slices_and_lives_through_deletions_on_its_way)
+{
+    enum { MANY = 25000, SLICE = 10000 };
+    struct group_commit_item item = {STR_LIT("t"), 0, value_of(1)};
+    char name[16];
+    uint64_t id = 0;
+    int32_t gone;
+
+    b.limits.append_bytes_max = INT32_MAX;
+    group_core_set_limits(b.core, &b.limits);
+    for (int i = 0; i < MANY; i++) {
+        (void)snprintf(name, sizeof name, "s%d", i);
+        bare_step(
+            (struct group_event){.kind = GEV_COMMIT,
+                                 .call = 1,
+                                 .commit = {str_of(name), STR_LIT(""), STR_NULL, -1, &item, 1}},
+            &id);
+        bare_step((struct group_event){.kind = GEV_APPENDED, .appended = {id, KE_NONE, i}}, &id);
+    }
+    b.wall += b.limits.retention_ms;
+    gone = bare_step((struct group_event){.kind = GEV_EXPIRE}, &id);
+    ck_assert_int_eq(gone, SLICE);
+    bare_step((struct group_event){.kind = GEV_APPENDED, .appended = {id, KE_NONE, MANY}}, &id);
+    /* the next that the sweep would look at goes before it comes */
+    bare_step((struct group_event){.kind = GEV_DELETE_GROUP,
+                                   .call = 2,
+                                   .delete_group = STR_LIT("s10000")},
+              &id);
+    bare_step((struct group_event){.kind = GEV_APPENDED, .appended = {id, KE_NONE, MANY + 1}}, &id);
+    ck_assert_int_eq(view("s10000").state, GROUP_DEAD);
+    ck_assert_int_eq(bare_step((struct group_event){.kind = GEV_EXPIRE}, &id),
+                     0); /* one at a time */
+    for (int i = 0; gone > 0 && i < 5; i++) {
+        ck_assert_int_eq(group_core_deadline_ms(b.core), b.now + 1);
+        b.now++;
+        gone = bare_step((struct group_event){.kind = GEV_TICK}, &id);
+        ck_assert_int_le(gone, SLICE);
+        bare_step(
+            (struct group_event){.kind = GEV_APPENDED, .appended = {id, KE_NONE, MANY + 2 + i}},
+            &id);
+        if (group_core_deadline_ms(b.core) < 0)
+            break;
+    }
+    struct group_numbers n;
+    group_core_count(b.core, &n);
+    ck_assert_int_eq(n.groups, 0);
+    ck_assert_int_eq(n.expired_offsets, MANY - 1);
+    group_core_check(b.core);
 }
 END_TEST
 
@@ -1593,6 +1773,7 @@ int main(void)
     tcase_add_test(t, a_pending_id_holds_up_a_normal_join_until_it_is_forgotten);
     tcase_add_test(t, a_normal_join_ends_without_those_who_did_not_come);
     tcase_add_test(t, a_static_member_that_did_not_come_stays_until_its_session_ends);
+    tcase_add_test(t, a_static_leader_that_did_not_come_stays_and_another_leads);
     tcase_add_test(t,
                    static_members_who_are_all_absent_keep_the_join_open_until_their_sessions_end);
     tcase_add_test(t, the_initial_join_is_extended_while_members_come_up_to_the_rebalance_timeout);
@@ -1617,8 +1798,12 @@ int main(void)
     tcase_add_test(t, a_partition_that_is_named_twice_in_a_commit_has_the_last);
     tcase_add_test(t, the_table_of_delete_groups);
     tcase_add_test(t, a_commit_behind_a_deletion_stays);
+    tcase_add_test(t, a_group_that_gets_a_commit_behind_its_deletion_stays);
+    tcase_add_test(t,
+                   the_answer_of_a_deletion_that_comes_after_that_of_a_later_commit_takes_nothing);
     tcase_add_test(t, a_large_deletion_goes_in_several_appends_and_is_answered_once);
     tcase_add_test(t, the_table_of_offset_delete);
+    tcase_add_test(t, a_partition_that_is_named_twice_is_deleted_once);
     tcase_add_test(t, members_whose_metadata_cannot_be_read_subscribe_everything);
     tcase_add_test(t, offsets_of_deleted_topics_go_from_every_group);
     tcase_add_test(t, offsets_of_a_simple_group_expire_by_their_commit_time);
@@ -1628,6 +1813,8 @@ int main(void)
     tcase_add_test(t, an_offset_with_a_commit_on_its_way_does_not_expire);
     tcase_add_test(t, an_empty_group_without_offsets_vanishes_at_the_next_sweep);
     tcase_add_test(t, a_group_that_is_joined_while_its_tombstone_is_written_stays);
+    tcase_add_test(t, a_group_that_was_used_while_its_tombstone_was_written_stays);
+    tcase_add_test(t, a_sweep_goes_in_slices_and_lives_through_deletions_on_its_way);
     tcase_add_test(t, a_loaded_group_is_stable_and_its_sessions_run);
     tcase_add_test(t, a_loaded_group_above_the_limit_rebalances);
     tcase_add_test(t, while_it_loads_calls_are_answered_so);
