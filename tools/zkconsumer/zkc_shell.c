@@ -210,12 +210,17 @@ static int32_t failed_op(const struct coord_result *r)
     return -1;
 }
 
+/* The call that was answered. NULL: we have left meanwhile, it is released, and nothing is to be
+ * done (the session may be closed already). */
 static struct call *call_of(void *arg)
 {
     struct call *k;
 
     CAST_OBJ(k, arg, ZKC_CALL_MAGIC);
-    return k;
+    if (!k->z->is_closed)
+        return k;
+    call_free(k);
+    return NULL;
 }
 
 /* The parents of k->path, then again. */
@@ -235,8 +240,11 @@ static void make_parents(struct call *k, coord_done done)
 static void register_checked(void *arg, const struct coord_result *r)
 {
     struct call *k = call_of(arg);
-    bool is_ours = r->err == ERR_OK && r->stat.ephemeral_owner == coord_session_id(k->z->coord);
+    bool is_ours;
 
+    if (k == NULL)
+        return;
+    is_ours = r->err == ERR_OK && r->stat.ephemeral_owner == coord_session_id(k->z->coord);
     finish_alive(k, ZKC_EV_REGISTERED,
                  is_ours            ? ZKC_OK
                  : r->err == ERR_OK ? ZKC_EXISTS
@@ -247,6 +255,8 @@ static void register_created(void *arg, const struct coord_result *r)
 {
     struct call *k = call_of(arg);
 
+    if (k == NULL)
+        return;
     if (r->err == ERR_EXISTS) /* an earlier try that took effect, or another session's */
         coord_exists(k->z->coord, k->path, false, &k->z->mailbox, register_checked, k);
     else
@@ -256,20 +266,24 @@ static void register_created(void *arg, const struct coord_result *r)
 static void register_parents_made(void *arg, const struct coord_result *r)
 {
     struct call *k = call_of(arg);
-    struct kafuka_zkc *z = k->z;
+    struct kafuka_zkc *z;
     struct buf doc = {0};
-    struct zkdoc_consumer d = {.pattern = z->pattern,
-                               .subscriptions = z->subscriptions,
-                               .subscription_count = z->subscription_count,
-                               .timestamp_ms = clock_wall_ms(),
-                               .is_ceil = z->options.is_ceil};
+    struct zkdoc_consumer d;
     struct coord_op op;
 
+    if (k == NULL)
+        return;
+    z = k->z;
     if (r->err != ERR_OK && r->err != ERR_EXISTS) {
         zkc_log(z, KAFUKA_ZKC_WARN, "cannot register: %s", err_text(r->err));
         finish_alive(k, ZKC_EV_REGISTERED, ZKC_FAILED);
         return;
     }
+    d = (struct zkdoc_consumer){.pattern = z->pattern,
+                                .subscriptions = z->subscriptions,
+                                .subscription_count = z->subscription_count,
+                                .timestamp_ms = clock_wall_ms(),
+                                .is_ceil = z->options.is_ceil};
     zkdoc_consumer_format(&d, &doc);
     op = (struct coord_op){.kind = COORD_OP_CREATE,
                            .mode = COORD_EPHEMERAL,
@@ -291,8 +305,11 @@ static void do_register(struct kafuka_zkc *z, const struct zkc_effect *fx)
 static void heartbeat_done(void *arg, const struct coord_result *r)
 {
     struct call *k = call_of(arg);
-    bool is_ours = r->err == ERR_OK && r->stat.ephemeral_owner == coord_session_id(k->z->coord);
+    bool is_ours;
 
+    if (k == NULL)
+        return;
+    is_ours = r->err == ERR_OK && r->stat.ephemeral_owner == coord_session_id(k->z->coord);
     finish_alive(k, ZKC_EV_HEARTBEAT,
                  is_ours                   ? ZKC_OK
                  : r->err == ERR_OK        ? ZKC_EXISTS
@@ -340,6 +357,8 @@ static void absence_watched(void *arg, const struct coord_result *r)
 {
     struct call *k = call_of(arg);
 
+    if (k == NULL)
+        return;
     if (r->err == ERR_OK && k->tries++ < CLAIM_TRIES_MAX)
         read_call(k); /* it has come meanwhile */
     else
@@ -351,6 +370,8 @@ static void read_done(void *arg, const struct coord_result *r)
 {
     struct call *k = call_of(arg);
 
+    if (k == NULL)
+        return;
     if (r->err == ERR_NOT_FOUND && k->what != ZKC_MEMBER)
         coord_exists(k->z->coord, k->path, true, &k->z->mailbox, absence_watched, k);
     else
@@ -407,6 +428,8 @@ static void claim_again(void *arg, const struct coord_result *r)
 {
     struct call *k = call_of(arg);
 
+    if (k == NULL)
+        return;
     if (r->err == ERR_OK || r->err == ERR_EXISTS)
         claim_call(k);
     else
@@ -419,6 +442,8 @@ static void claim_owner_read(void *arg, const struct coord_result *r)
     struct zkc_event ev = {.kind = ZKC_EV_CLAIMED, .result = ZKC_EXISTS};
     char *owner;
 
+    if (k == NULL)
+        return;
     if (r->err != ERR_OK) { /* gone again, or not to be read: from the beginning */
         if (r->err == ERR_NOT_FOUND && k->tries++ < CLAIM_TRIES_MAX)
             claim_call(k);
@@ -442,6 +467,8 @@ static void claim_done(void *arg, const struct coord_result *r)
     struct call *k = call_of(arg);
     int32_t op = failed_op(r);
 
+    if (k == NULL)
+        return;
     if (r->err == ERR_OK)
         finish(k, ZKC_EV_CLAIMED, ZKC_OK);
     else if (r->err == ERR_NOT_FOUND && op == 0)
@@ -471,6 +498,8 @@ static void offset_done(void *arg, const struct coord_result *r)
     struct errtext why = {{0}};
     int64_t offset = -1;
 
+    if (k == NULL)
+        return;
     if (r->err == ERR_OK &&
         (zkdoc_number_parse(r->data, INT64_MIN, INT64_MAX, &offset, &why) != ERR_OK ||
          offset < 0)) {
@@ -519,6 +548,8 @@ static void commit_again(void *arg, const struct coord_result *r)
 {
     struct call *k = call_of(arg);
 
+    if (k == NULL)
+        return;
     if (r->err == ERR_OK || r->err == ERR_EXISTS)
         commit_call(k);
     else
@@ -530,6 +561,8 @@ static void commit_done(void *arg, const struct coord_result *r)
     struct call *k = call_of(arg);
     int32_t op = failed_op(r);
 
+    if (k == NULL)
+        return;
     if (r->err == ERR_OK)
         finish(k, ZKC_EV_COMMITTED, ZKC_OK);
     else if (r->err == ERR_NOT_FOUND && op == 0)
@@ -569,6 +602,8 @@ static void release_done(void *arg, const struct coord_result *r)
 {
     struct call *k = call_of(arg);
 
+    if (k == NULL)
+        return;
     if (r->err == ERR_NOT_FOUND)
         finish(k, ZKC_EV_RELEASED, failed_op(r) == 0 ? ZKC_UNREGISTERED : ZKC_NOT_FOUND);
     else
@@ -591,6 +626,8 @@ static void release_verified(void *arg, const struct coord_result *r)
 {
     struct call *k = call_of(arg);
 
+    if (k == NULL)
+        return;
     if (r->err == ERR_OK && r->stat.ephemeral_owner == coord_session_id(k->z->coord))
         release_call(k);
     else
@@ -633,6 +670,8 @@ static void broker_read(void *arg, const struct coord_result *r)
     struct errtext why = {{0}};
     struct zkdoc_broker doc;
 
+    if (k == NULL)
+        return;
     if (r->err == ERR_OK && zkdoc_broker_parse(r->data, &a, &doc, &why) == ERR_OK) {
         for (int32_t i = 0; i < doc.endpoint_count; i++)
             if (doc.endpoints[i].protocol == k->stream && doc.endpoints[i].host[0] != 0) {
