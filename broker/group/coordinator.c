@@ -115,18 +115,15 @@ static struct group_limits limits_of(const struct config *c)
     };
 }
 
-/* "0" to "4" as in Kafka; the names are understood too. */
+/* "0" to "4" as in Kafka, or the name: the option's check lets nothing else through. */
 static enum codec codec_of(const char *text)
 {
-    enum codec codec;
+    enum codec codec = CODEC_NONE;
 
-    if (text != NULL && text[0] >= '0' && text[0] < '0' + CODEC_COUNT && text[1] == 0)
+    if (text[0] >= '0' && text[0] < '0' + CODEC_COUNT)
         return (enum codec)(text[0] - '0');
-    if (text != NULL && codec_parse(str_of(text), &codec))
-        return codec;
-    SLOG(WARN, "group", "offsets.topic.compression.codec is none of 0 to 4: not compressed",
-         KV_S("value", text));
-    return CODEC_NONE;
+    ASSERT(codec_parse(str_of(text), &codec));
+    return codec;
 }
 
 void coordinator_start(struct broker *b)

@@ -694,6 +694,64 @@ START_TEST(records_that_cannot_be_used_are_skipped)
 }
 END_TEST
 
+static void flip(int32_t partition, long at)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/" OFFSETS_TOPIC "-%d/00000000000000000000.log", dir,
+             (int)partition);
+    FILE *f = fopen(path, "r+b");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(fseek(f, at, SEEK_SET), 0);
+    int c = fgetc(f);
+    ck_assert_int_eq(fseek(f, at, SEEK_SET), 0);
+    ck_assert_int_ne(fputc(c ^ 0x40, f), EOF);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+/* Half of the offsets would be wrong answers: the groups wait until the log can be read. */
+START_TEST(a_load_that_fails_is_tried_again)
+{
+    const char *g = group_in(0);
+    coordinate(0, 0);
+    ck_assert_int_eq(commit(g, 1), KE_NONE);
+    ck_assert_int_eq(commit(g, 2), KE_NONE);
+    lead(0, 2, 1, 2);
+    flip(0, 70); /* in the first batch's records */
+    lead(0, 1, 2, 1);
+    for (int i = 0; i < 5000 && atomic_load(&broker.groups->loads_failed) == 0; i++)
+        poll(NULL, 0, 1);
+    ck_assert_int_gt(atomic_load(&broker.groups->loads_failed), 0);
+    ck_assert_int_eq(committed(g), -KE_COORDINATOR_LOAD_IN_PROGRESS);
+    ck_assert_int_eq(commit(g, 3), KE_COORDINATOR_LOAD_IN_PROGRESS);
+    struct question q;
+    init(&q, NULL);
+    send(&q, 1);
+    await(&q);
+    ck_assert_int_eq(q.loading, 1);
+    flip(0, 70);
+    await_active(0); /* after a second */
+    ck_assert_int_eq(committed(g), 2);
+}
+END_TEST
+
+START_TEST(leadership_that_goes_while_loading_ends_the_load)
+{
+    const char *g = group_in(0);
+    coordinate(0, 0);
+    ck_assert_int_eq(commit(g, 1), KE_NONE);
+    lead(0, 2, 1, 2);
+    flip(0, 70); /* so that it does not end well before */
+    for (int32_t epoch = 2; epoch < 20; epoch += 2) {
+        lead(0, 1, epoch, 1);
+        lead(0, 2, epoch + 1, 2);
+        ck_assert_int_eq(committed(g), -KE_NOT_COORDINATOR);
+    }
+    flip(0, 70);
+    coordinate(0, 20);
+    ck_assert_int_eq(committed(g), 1);
+}
+END_TEST
+
 START_TEST(a_trip_visits_every_shard)
 {
     struct question q;
@@ -784,6 +842,8 @@ int main(void)
         who_waits_is_answered_when_leadership_goes,
         who_waits_is_answered_at_the_stop,
         records_that_cannot_be_used_are_skipped,
+        a_load_that_fails_is_tried_again,
+        leadership_that_goes_while_loading_ends_the_load,
         a_trip_visits_every_shard,
         offsets_of_a_deleted_topic_go,
         a_group_has_one_partition_for_as_long_as_its_topic_lives,
