@@ -155,6 +155,10 @@ void coord_timer_cancel(struct group_core *c, struct coord_timer *t)
 
 static void expire(struct group_core *c, struct coord_timer *t)
 {
+    if (c->grace_ms > 0 && t->kind != COORD_TIMER_SWEEP) {
+        coord_timer_arm(c, t, c->grace_ms);
+        return;
+    }
     switch (t->kind) {
     case COORD_TIMER_SESSION:
         coord_session_expired(c, CONTAINER_OF(t, struct coord_member, session));
@@ -178,10 +182,20 @@ static void expire(struct group_core *c, struct coord_timer *t)
     }
 }
 
+/* A broker that was stopped for a while finds all sessions over, while the heartbeats of its
+ * clients wait in the sockets. It must not throw everybody out before it has read them: what is due
+ * gets as much time again as was lost; once a minute, so that a loop that always lags ends sessions
+ * too. */
 static void on_tick(struct group_core *c)
 {
     struct twheel_timer *t;
+    int64_t late_ms = c->deadline_ms < 0 ? 0 : c->now_ms - c->deadline_ms;
 
+    c->grace_ms = 0;
+    if (late_ms >= COORD_STALL_MS && c->now_ms >= c->next_grace_ms) {
+        c->grace_ms = i64_min(late_ms, COORD_GRACE_MAX_MS);
+        c->next_grace_ms = c->now_ms + COORD_GRACE_EVERY_MS;
+    }
     twheel_advance(&c->wheel, c->now_ms);
     while ((t = twheel_pop(&c->wheel)) != NULL)
         expire(c, CONTAINER_OF(t, struct coord_timer, t));

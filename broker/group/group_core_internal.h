@@ -23,7 +23,10 @@ enum {
     COORD_NEW_MEMBER_JOIN_MS = 300000, /* KAFKA: NewMemberJoinTimeoutMs */
     COORD_REASON_BYTES_MAX = 255,      /* of what a client says; ids are cut at it too */
     COORD_MEMBER_ID_BYTES_MAX = INT16_MAX,
-    COORD_SWEEP_SLICE = 20000 /* offsets and groups looked at in one step of a sweep */
+    COORD_STALL_MS = 2000, /* a tick that comes so much too late: the broker did not run */
+    COORD_GRACE_EVERY_MS = 60000,
+    COORD_GRACE_MAX_MS = 10000, /* what clients get for it at most */
+    COORD_SWEEP_SLICE = 20000   /* offsets and groups looked at in one step of a sweep */
 };
 
 enum coord_timer_kind {
@@ -208,7 +211,9 @@ struct group_core {
     enum coord_phase phase;
     int64_t now_ms, wall_ms; /* of the step */
     struct twheel wheel;
-    int64_t deadline_ms; /* at or before the wheel's first; -1: none */
+    int64_t deadline_ms;   /* at or before the wheel's first; -1: none */
+    int64_t grace_ms;      /* of this tick */
+    int64_t next_grace_ms; /* none before */
     struct coord_group *groups;
     struct coord_append *appends;
     struct coord_txn *txns;

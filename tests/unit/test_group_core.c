@@ -594,6 +594,43 @@ START_TEST(a_member_that_waits_does_not_lose_its_session)
 }
 END_TEST
 
+START_TEST(after_a_stop_of_the_broker_members_have_time_to_be_heard)
+{
+    two_members();
+    b.now += 15000; /* and no tick on the way */
+    step((struct group_event){.kind = GEV_TICK});
+    STATE(GROUP_STABLE);
+    ENDS(heartbeat(10, "c-0001", 1), KE_NONE);
+    pass(4999);
+    STATE(GROUP_STABLE);
+    pass(1);
+    ck_assert_int_eq(view("g").member_count, 1); /* c-0002 was not heard */
+}
+END_TEST
+
+START_TEST(ticks_that_are_always_late_end_sessions_all_the_same)
+{
+    two_members();
+    b.now += 15000;
+    step((struct group_event){.kind = GEV_TICK});
+    STATE(GROUP_STABLE);
+    b.now += 15000;
+    step((struct group_event){.kind = GEV_TICK});
+    STATE(GROUP_EMPTY);
+}
+END_TEST
+
+START_TEST(a_stop_gives_no_more_than_ten_seconds)
+{
+    two_members();
+    b.now += 1000000;
+    step((struct group_event){.kind = GEV_TICK});
+    ck_assert_int_eq(group_core_deadline_ms(b.core), b.now + 10000);
+    pass(10000);
+    STATE(GROUP_EMPTY);
+}
+END_TEST
+
 START_TEST(a_new_member_that_is_not_answered_for_five_minutes_is_out)
 {
     struct group_join j = old_joiner("0001");
@@ -1768,6 +1805,9 @@ int main(void)
     tcase_add_test(t, a_replacement_before_the_group_is_stable_rebalances);
     tcase_add_test(t, a_session_that_ends_rebalances_and_a_heartbeat_begins_it_anew);
     tcase_add_test(t, a_member_that_waits_does_not_lose_its_session);
+    tcase_add_test(t, after_a_stop_of_the_broker_members_have_time_to_be_heard);
+    tcase_add_test(t, ticks_that_are_always_late_end_sessions_all_the_same);
+    tcase_add_test(t, a_stop_gives_no_more_than_ten_seconds);
     tcase_add_test(t, a_new_member_that_is_not_answered_for_five_minutes_is_out);
     tcase_add_test(t, a_pending_id_is_forgotten_after_its_session_timeout);
     tcase_add_test(t, a_pending_id_holds_up_a_normal_join_until_it_is_forgotten);
