@@ -294,6 +294,8 @@ void coord_bury(struct group_core *c, struct coord_group *g)
     coord_set_state(c, g, GROUP_DEAD);
     if (c->sweep == g)
         c->sweep = g->hh.next;
+    if (c->sweep == NULL)
+        coord_timer_cancel(c, &c->sweep_timer);
     HASH_DELETE(hh, c->groups, g);
     while (g->pending != NULL)
         coord_pending_remove(c, g->pending);

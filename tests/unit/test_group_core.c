@@ -1475,17 +1475,16 @@ static int32_t bare_step(struct group_event ev, uint64_t *append_out)
     return records;
 }
 
-START_TEST(a_sweep_goes_in_slices_and_lives_through_deletions_on_its_way)
+/* Simple groups s0, s1, ... with one offset each, that have outlived the retention. */
+static void make_old_groups(int count)
 {
-    enum { MANY = 25000, SLICE = 10000 };
     struct group_commit_item item = {STR_LIT("t"), 0, value_of(1)};
     char name[16];
     uint64_t id = 0;
-    int32_t gone;
 
     b.limits.append_bytes_max = INT32_MAX;
     group_core_set_limits(b.core, &b.limits);
-    for (int i = 0; i < MANY; i++) {
+    for (int i = 0; i < count; i++) {
         (void)snprintf(name, sizeof name, "s%d", i);
         bare_step(
             (struct group_event){.kind = GEV_COMMIT,
@@ -1495,8 +1494,38 @@ START_TEST(a_sweep_goes_in_slices_and_lives_through_deletions_on_its_way)
         bare_step((struct group_event){.kind = GEV_APPENDED, .appended = {id, KE_NONE, i}}, &id);
     }
     b.wall += b.limits.retention_ms;
+}
+
+enum { SWEEP_SLICE_GROUPS = 10000 };
+
+START_TEST(a_sweep_whose_next_group_is_the_last_and_goes_is_over)
+{
+    uint64_t id = 0;
+
+    make_old_groups(SWEEP_SLICE_GROUPS + 1);
+    bare_step((struct group_event){.kind = GEV_EXPIRE}, &id);
+    bare_step((struct group_event){.kind = GEV_APPENDED, .appended = {id, KE_NONE, 1 << 20}}, &id);
+    bare_step((struct group_event){.kind = GEV_DELETE_GROUP,
+                                   .call = 2,
+                                   .delete_group = STR_LIT("s10000")},
+              &id);
+    bare_step((struct group_event){.kind = GEV_APPENDED, .appended = {id, KE_NONE, 2 << 20}}, &id);
+    group_core_check(b.core);
+    b.now++;
+    bare_step((struct group_event){.kind = GEV_TICK}, &id);
+    ck_assert_int_eq(group_core_deadline_ms(b.core), -1);
+}
+END_TEST
+
+START_TEST(a_sweep_goes_in_slices_and_lives_through_deletions_on_its_way)
+{
+    enum { MANY = 25000 };
+    uint64_t id = 0;
+    int32_t gone;
+
+    make_old_groups(MANY);
     gone = bare_step((struct group_event){.kind = GEV_EXPIRE}, &id);
-    ck_assert_int_eq(gone, SLICE);
+    ck_assert_int_eq(gone, SWEEP_SLICE_GROUPS);
     bare_step((struct group_event){.kind = GEV_APPENDED, .appended = {id, KE_NONE, MANY}}, &id);
     /* the next that the sweep would look at goes before it comes */
     bare_step((struct group_event){.kind = GEV_DELETE_GROUP,
@@ -1511,7 +1540,7 @@ START_TEST(a_sweep_goes_in_slices_and_lives_through_deletions_on_its_way)
         ck_assert_int_eq(group_core_deadline_ms(b.core), b.now + 1);
         b.now++;
         gone = bare_step((struct group_event){.kind = GEV_TICK}, &id);
-        ck_assert_int_le(gone, SLICE);
+        ck_assert_int_le(gone, SWEEP_SLICE_GROUPS);
         bare_step(
             (struct group_event){.kind = GEV_APPENDED, .appended = {id, KE_NONE, MANY + 2 + i}},
             &id);
@@ -1854,6 +1883,7 @@ int main(void)
     tcase_add_test(t, an_empty_group_without_offsets_vanishes_at_the_next_sweep);
     tcase_add_test(t, a_group_that_is_joined_while_its_tombstone_is_written_stays);
     tcase_add_test(t, a_group_that_was_used_while_its_tombstone_was_written_stays);
+    tcase_add_test(t, a_sweep_whose_next_group_is_the_last_and_goes_is_over);
     tcase_add_test(t, a_sweep_goes_in_slices_and_lives_through_deletions_on_its_way);
     tcase_add_test(t, a_loaded_group_is_stable_and_its_sessions_run);
     tcase_add_test(t, a_loaded_group_above_the_limit_rebalances);
