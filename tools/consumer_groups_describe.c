@@ -67,18 +67,6 @@ static void add_row(struct rows *r, const struct group *g, const struct group_me
     };
 }
 
-static bool is_assigned(const struct group *g, const struct group_commit *c)
-{
-    struct group_partition key = {c->topic, c->partition};
-
-    for (int32_t i = 0; i < g->member_count; i++)
-        if (g->members[i].partition_count > 0 &&
-            bsearch(&key, g->members[i].partitions, (size_t)g->members[i].partition_count,
-                    sizeof key, group_partition_order) != NULL)
-            return true;
-    return false;
-}
-
 static int most_partitions_first(const void *x, const void *y)
 {
     const struct group_member *const *a = x, *const *b = y;
@@ -117,7 +105,7 @@ static struct rows make_rows(struct group_tool *t, const struct group *g)
             add_row(&r, g, members[i], members[i]->partitions[p].topic,
                     members[i]->partitions[p].partition);
     for (int32_t i = 0; i < g->commit_count; i++)
-        if (!is_assigned(g, &g->commits[i]))
+        if (!group_is_assigned(g, g->commits[i].topic, g->commits[i].partition))
             add_row(&r, g, NULL, g->commits[i].topic, g->commits[i].partition);
     for (int32_t i = 0; i < g->other_count; i++)
         add_row(&r, g, NULL, g->others[i].topic, g->others[i].partition);

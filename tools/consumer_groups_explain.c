@@ -203,8 +203,10 @@ static void print_history(const struct group *g, const struct history *h)
 
 static void print_findings(const struct group *g)
 {
-    int32_t idle = 0, assigned = 0;
+    int32_t idle = 0, assigned = 0, orphans = g->other_count;
 
+    for (int32_t i = 0; i < g->commit_count; i++)
+        orphans += !group_is_assigned(g, g->commits[i].topic, g->commits[i].partition);
     for (int32_t i = 0; i < g->member_count; i++) {
         idle += g->members[i].partition_count == 0;
         assigned += g->members[i].partition_count;
@@ -217,6 +219,14 @@ static void print_findings(const struct group *g)
             "  ! %d of %d members %s no partition: there are %d partitions to share; more members "
             "than partitions only stand by\n",
             idle, g->member_count, idle == 1 ? "has" : "have", assigned);
+    if (g->member_count > 0 && orphans > 0 && strcmp(g->state, "Stable") == 0)
+        printf(
+            "  ! %d partition%s of its topics %s no owner: %s\n", orphans, orphans == 1 ? "" : "s",
+            orphans == 1 ? "has" : "have",
+            g->kind == GROUP_OF_ZOOKEEPER
+                ? "the members are rebalancing, or one cannot claim its share (its log says why)"
+                : "nobody reads what was once committed for; was the topic deleted, or left out of "
+                  "the subscription?");
     if (strcmp(g->state, "PreparingRebalance") == 0)
         printf("  ! it waits for its members to join again, each for up to its "
                "max.poll.interval.ms\n");

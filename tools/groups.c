@@ -58,6 +58,18 @@ const struct group_commit *group_find_commit(const struct group *g, const char *
                : bsearch(&key, g->commits, (size_t)g->commit_count, sizeof key, group_commit_order);
 }
 
+bool group_is_assigned(const struct group *g, const char *topic, int32_t partition)
+{
+    struct group_partition key = {topic, partition};
+
+    for (int32_t i = 0; i < g->member_count; i++)
+        if (g->members[i].partition_count > 0 &&
+            bsearch(&key, g->members[i].partitions, (size_t)g->members[i].partition_count,
+                    sizeof key, group_partition_order) != NULL)
+            return true;
+    return false;
+}
+
 static const char *copy_str(struct admin *a, struct str s)
 {
     return s.len <= 0 ? "" : arena_strdup(&a->arena, s.p, (size_t)s.len);

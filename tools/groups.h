@@ -55,6 +55,8 @@ bool group_exists(const struct group *g);
 /* NULL: nothing committed for it. */
 const struct group_commit *group_find_commit(const struct group *g, const char *topic,
                                              int32_t partition);
+/* Has some member the partition? */
+bool group_is_assigned(const struct group *g, const char *topic, int32_t partition);
 
 /* ---- through the brokers. deadline_ms (of the monotonic clock) ends the asking again while a
  * coordinator loads or moves; a call that is under way ends by the admin's own timeout. */

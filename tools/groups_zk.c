@@ -176,16 +176,6 @@ static void take_offsets(struct arena *a, struct group *g, const struct leaves *
         qsort(g->commits, (size_t)g->commit_count, sizeof *g->commits, group_commit_order);
 }
 
-static bool is_owned(const struct group *g, const struct group_partition *p)
-{
-    for (int32_t i = 0; i < g->member_count; i++)
-        if (g->members[i].partition_count > 0 &&
-            bsearch(p, g->members[i].partitions, (size_t)g->members[i].partition_count, sizeof *p,
-                    group_partition_order) != NULL)
-            return true;
-    return false;
-}
-
 /* The partitions of the group's topics that nobody owns and nothing was committed for. */
 static void take_others(struct coord *zk, struct arena *a, struct group *g, const char **topics,
                         int32_t topic_count)
@@ -204,7 +194,8 @@ static void take_others(struct coord *zk, struct arena *a, struct group *g, cons
         for (int32_t i = 0; i < docs[t].partition_count; i++) {
             struct group_partition p = {topics[t], docs[t].partitions[i].index};
 
-            if (!is_owned(g, &p) && group_find_commit(g, p.topic, p.partition) == NULL)
+            if (!group_is_assigned(g, p.topic, p.partition) &&
+                group_find_commit(g, p.topic, p.partition) == NULL)
                 g->others[g->other_count++] = p;
         }
     }

@@ -352,7 +352,7 @@ def old_group(cli, topic, with_members):
 
 def test_both_kinds_are_in_one_list(cli, topic):
     commit(cli.cluster, cli.group, {(topic, 0): 4})
-    with old_group(cli, topic, True) as (g, ids, _):
+    with old_group(cli, topic, True) as (g, ids, z):
         names = cli("--list").stdout.splitlines()
         assert g in names and cli.group in names and names == sorted(names)
         both = cli("--zookeeper", cli.cluster.connect, "--list", "--type", "--state").stdout
@@ -369,6 +369,9 @@ def test_both_kinds_are_in_one_list(cli, topic):
         (mine,) = [x for x in view["groups"] if x["name"] == g]
         assert (mine["kind"], mine["state"], mine["members"], mine["lag_records"]) == ("zookeeper", "Stable", 2, 6)
         assert "Stable, 2 members, kept in ZooKeeper" in cli("--explain", "--group", g).stdout
+        z.delete(f"/consumers/{g}/owners/{topic}/2")
+        text = cli("--explain", "--group", g).stdout
+        assert "! 1 of 2 members has no partition" in text and "! 1 partition of its topics has no owner: the members are rebalancing" in text, text
 
 
 def test_group_of_one_kind_is_not_taken_for_the_other(cli, topic):
