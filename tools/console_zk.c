@@ -10,6 +10,7 @@
 #include "tools/zk.h"
 #include "tools/zkconsumer/zkconsumer.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -17,6 +18,8 @@
 enum {
     WAIT_MS = 100, /* one wait for records; signals are looked at in between */
     ZK_TIMEOUT_MS = 10000,
+    JOIN_MAX_MS = 10000,
+    JOIN_LOOK_MS = 5,
     HEADERS_MAX = 128,
     GROUP_NUMBERS = 100000
 };
@@ -199,6 +202,17 @@ static bool print(const struct console_zk *z, const struct kafuka_zkc_message *m
     return z->found(z->arg, m->topic, &r);
 }
 
+/* Until the member has its first share, so that --timeout-ms counts from there, as with Kafka's. */
+static void wait_joined(struct kafuka_zkc *c)
+{
+    int64_t until_ms = clock_mono_ms() + JOIN_MAX_MS;
+    char line[1];
+
+    while (kafuka_zkc_history(c, 0, line, sizeof line) == 0 && clock_mono_ms() < until_ms &&
+           !rk_stop_requested())
+        (void)poll(NULL, 0, JOIN_LOOK_MS);
+}
+
 static void consume(const struct console_zk *z, struct kafuka_zkc_stream *s)
 {
     int64_t last_ms = clock_mono_ms();
@@ -252,6 +266,7 @@ static int join_and_consume(const struct console_zk *z, const char *group)
         kafuka_zkc_start(c, error, sizeof error) != KAFUKA_ZKC_OK) {
         (void)opts_fail(z->o, "%s", error);
     } else {
+        wait_joined(c);
         consume(z, kafuka_zkc_stream(c, NULL, 0));
         rc = 0;
     }

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from cluster import BUILD, CRASH, Process, kcat, wait_until
+from cluster import BUILD, CRASH, TOP, Process, kcat, wait_until
 
 SESSION_MS = 3000
 RECORD = re.compile(r"^(\d+):(\d+)$", re.M)
@@ -352,3 +352,58 @@ def test_brokers_that_come_after_the_consumer(make_cluster, start):
     wait_seen([m], producer.all())
     zk.stop()
     zk.close()
+
+
+class Streams(Process):
+    """An application of several streams, linked with the shared library."""
+
+    def __init__(self, cluster, folder, group, topic, count, slow=-1, *properties):
+        Member.count += 1
+        argv = [BUILD / "zkc_streams", cluster.connect, group, topic, count, slow, f"zookeeper.session.timeout.ms={SESSION_MS}",
+                "auto.offset.reset=smallest", *properties]
+        super().__init__(f"streams {Member.count}", argv, folder / f"{group}-{Member.count}.log")
+        self.start()
+
+    def records(self):
+        return [(int(p), int(n)) for p, n in re.findall(r"^\d+ (\d+):(\d+)$", self.log_text(), re.M)]
+
+    def by_stream(self):
+        seen = {}
+        for s, p in re.findall(r"^(\d+) (\d+):\d+$", self.log_text(), re.M):
+            seen.setdefault(int(s), set()).add(int(p))
+        return seen
+
+
+def test_several_streams_share_and_a_slow_one_stops_nobody_else(shared_cluster, zk, tmp_path):
+    shared_cluster.create_topic("streams-t", partitions=10)
+    producer = Producer(shared_cluster, "streams-t", 10)
+    g = Group(zk, "streams", "streams-t")
+    app = Streams(shared_cluster, tmp_path, "streams", "streams-t", 3, 0, "auto.commit.enable=false")
+    try:
+        g.wait_shares([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]], 20, "three streams")
+        assert sorted(g.owners()[p][-2:] for p in (0, 4, 8)) == ["-0", "-1", "-2"]
+        producer.send(100)
+        wait_seen([app], {(p, n) for p in range(4, 10) for n in range(100)})
+        seen = app.by_stream()
+        assert seen[1] == {4, 5, 6, 7} and seen[2] == {8, 9} and len(app.records()) == 601, (seen, len(app.records()))
+        # committed by request; the record that is still in use is not
+        wait_until(lambda: all(g.offset(p) == 100 for p in range(4, 10)), 10, "the commits")
+        assert all(g.offset(p) == 0 for p in range(4))
+    finally:
+        status = app.stop()
+    assert status == 0 and "joined the group: 0 partitions stayed, 0 released, 10 claimed, 1 members" in app.log_text(), app.log_text()[-500:]
+    # it left; what was not done is handed out again to who comes next
+    assert g.ids() == [] and g.owners() == {}
+    again = Streams(shared_cluster, tmp_path, "streams", "streams-t", 1)
+    try:
+        wait_seen([again], {(p, n) for p in range(4) for n in range(100)})
+        assert {p for p, _ in again.records()} == {0, 1, 2, 3}
+    finally:
+        assert again.stop() == 0 and not CRASH.search(again.log_text())
+
+
+def test_the_shared_library_shows_only_its_own():
+    out = subprocess.run(["nm", "-D", "--defined-only", str(BUILD / "libkafuka-zkconsumer.so")], capture_output=True, text=True, check=True).stdout
+    names = {line.split()[-1].split("@")[0] for line in out.splitlines() if " T " in line}
+    header = (TOP / "tools/zkconsumer/zkconsumer.h").read_text()
+    assert names == set(re.findall(r"\b(kafuka_zkc_\w+)\(", header)) - {"kafuka_zkc_use"}

@@ -16,6 +16,7 @@ enum {
     NEXT_SLICE_MS = 100, /* one wait for a record; a close is noticed in between */
     RESOLVE_TIMEOUT_MS = 1000,
     RESOLVE_BATCH_MAX = 1000,
+    PATIENCE_MS = 3000,
     COMPLAINT_MS = 5000, /* between two of librdkafka's complaints that are told */
 };
 
@@ -58,9 +59,9 @@ struct zkc_fetch {
     rd_kafka_t *rk;
     _Atomic int64_t lease_ms;
     _Atomic bool is_closed;
-    bool wants_brokers; /* owner: the shell's thread */
+    _Atomic bool wants_brokers;
     int64_t next_complaint_ms;
-    int64_t next_offset_complaint_ms; /* owner: the worker */
+    int64_t offsets_failing_ms, next_offset_complaint_ms; /* owner: the worker */
     struct lock lock;
     pthread_cond_t wake_streams; /* the lease was renewed, or closed */
     pthread_cond_t wake_worker;
@@ -298,13 +299,16 @@ static void refresh_topic(struct zkc_fetch *f, const char *name)
         rd_kafka_metadata_destroy(m);
 }
 
-/* One line in a while; it is tried again all the time. */
+/* One line in a while, of what goes on for longer than a new leader takes; it is tried again all
+ * the time. */
 static void complain(struct zkc_fetch *f, const struct wish *w, rd_kafka_resp_err_t e)
 {
     int64_t now = clock_mono_ms();
     char text[512];
 
-    if (now < f->next_offset_complaint_ms)
+    if (f->offsets_failing_ms == 0)
+        f->offsets_failing_ms = now;
+    if (now - f->offsets_failing_ms < PATIENCE_MS || now < f->next_offset_complaint_ms)
         return;
     f->next_offset_complaint_ms = now + COMPLAINT_MS;
     (void)snprintf(text, sizeof text, "%s-%d: its %s offset could not be asked for: %s; trying on",
@@ -330,6 +334,7 @@ static void ask_offsets(struct zkc_fetch *f, struct wish *wishes)
 
         if (tp != NULL && tp->err == RD_KAFKA_RESP_ERR_NO_ERROR && tp->offset >= 0) {
             w->offset = tp->offset;
+            f->offsets_failing_ms = 0;
             continue;
         }
         complain(f, w, tp != NULL && tp->err != RD_KAFKA_RESP_ERR_NO_ERROR ? tp->err : e);
@@ -612,9 +617,9 @@ static void on_error(rd_kafka_t *rk UNUSED, int error, const char *reason, void 
     const char *guess = strstr(reason, ": verify that");
     char text[512];
 
-    f->wants_brokers |= error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
-                        error == RD_KAFKA_RESP_ERR__TRANSPORT ||
-                        error == RD_KAFKA_RESP_ERR__RESOLVE;
+    if (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || error == RD_KAFKA_RESP_ERR__TRANSPORT ||
+        error == RD_KAFKA_RESP_ERR__RESOLVE)
+        atomic_store(&f->wants_brokers, true);
     if (now < f->next_complaint_ms)
         return;
     f->next_complaint_ms = now + COMPLAINT_MS;
@@ -637,12 +642,8 @@ void zkc_fetch_add_broker(struct zkc_fetch *f, const char *address)
 
 bool zkc_fetch_poll(struct zkc_fetch *f)
 {
-    bool wants;
-
     (void)rd_kafka_poll(f->rk, 0);
-    wants = f->wants_brokers;
-    f->wants_brokers = false;
-    return wants;
+    return atomic_exchange(&f->wants_brokers, false);
 }
 
 /* ---- life */

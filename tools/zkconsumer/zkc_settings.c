@@ -212,7 +212,8 @@ static enum err give_librdkafka(struct zkc_settings *s, struct errtext *why)
         {"fetch.error.backoff.ms", "50"},
         {"allow.auto.create.topics", "false"},
         {"topic.metadata.refresh.fast.interval.ms", "100"},
-        /* new partitions and topics are heard of from ZooKeeper; this is how soon librdkafka knows */
+        /* new partitions and topics are heard of from ZooKeeper; this is how soon librdkafka knows
+         */
         {"topic.metadata.refresh.interval.ms", "10000"},
         {"reconnect.backoff.ms", "50"},
         {"reconnect.backoff.max.ms", "1000"},

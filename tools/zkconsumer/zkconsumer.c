@@ -113,8 +113,6 @@ struct kafuka_zkc *kafuka_zkc_new(struct kafuka_zkc_conf *conf, char *error, siz
     z->log_arg = conf->log_arg;
     mem_free(conf);
     (void)slog_level_parse(z->settings.log_level, &level);
-    if (slog_min_level < level) /* what common/zk says, too */
-        slog_min_level = level;
     z->log_level = (enum kafuka_zkc_level)level;
     z->member_id = make_member_id(&z->settings);
     lock_init(&z->lock, LOCK_LEAF);

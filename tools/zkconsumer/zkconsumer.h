@@ -69,7 +69,7 @@ enum kafuka_zkc_level {
     KAFUKA_ZKC_ERROR_LEVEL
 };
 /* Where lines go that are at least of kafuka.log.level (default warn); without it to stderr. Called
- * by a thread of the library: it must not call back into it. */
+ * by any thread, also by several at once; it must not call back into the library. */
 KAFUKA_ZKC_API void kafuka_zkc_conf_set_log(struct kafuka_zkc_conf *conf,
                                             void (*log)(void *arg, enum kafuka_zkc_level level,
                                                         const char *text),
