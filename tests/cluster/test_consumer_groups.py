@@ -541,6 +541,27 @@ def test_zookeeper_that_does_not_answer_costs_a_second_and_a_warning(make_cluste
 
 
 @only_kafuka
+def test_list_that_is_not_whole_is_shown_and_not_acted_upon(make_cluster):
+    c = make_cluster(count=2, options={"zookeeper.session.timeout.ms": 30000, "offsets.topic.num.partitions": 2})
+    c.create_topic("t")
+    for n in range(4):
+        commit(c, f"g{n}", {("t", 0): 0})
+    whole = c.tool("consumer-groups", "--bootstrap-server", c.bootstrap, "--list").stdout.splitlines()
+    assert whole == ["g0", "g1", "g2", "g3"]
+    c.brokers[1].signal(signal.SIGSTOP)
+    try:
+        ask = ("consumer-groups", "--bootstrap-server", c.brokers[0].address, "--timeout", 1000)
+        r = c.tool(*ask, "--list", check=False)
+        assert r.returncode == 1 and "the list is not complete: " in r.stderr and c.brokers[1].address in r.stderr, r
+        assert 0 < len(r.stdout.splitlines()) < 4 and set(r.stdout.splitlines()) < set(whole)
+        r = c.tool(*ask, "--delete", "--all-groups", check=False)
+        assert r.returncode == 1 and r.stderr.endswith("kafuka-consumer-groups: nothing is changed\n") and r.stdout == "", r
+    finally:
+        c.brokers[1].signal(signal.SIGCONT)
+    wait_until(lambda: c.tool("consumer-groups", "--bootstrap-server", c.bootstrap, "--list").stdout.splitlines() == whole, 60, "all groups, as before")
+
+
+@only_kafuka
 def test_another_coordinator_is_found(make_cluster):
     c = make_cluster(options={"offsets.topic.replication.factor": 3, "offsets.topic.num.partitions": 3})
     c.create_topic("t", 1, 3)
