@@ -1586,6 +1586,34 @@ START_TEST(version_0_means_all_by_an_empty_list_and_version_1_none)
 }
 END_TEST
 
+/* A broker that listens, but has not been told of the cluster yet. */
+static void forget_the_cluster(void)
+{
+    metadata_cache_free(&broker.metadata);
+    broker.metadata = metadata_cache_new(broker.loops, 1);
+}
+
+START_TEST(metadata_wait_for_the_first_that_the_controller_says)
+{
+    struct outcome o, gone;
+    struct kp_MetadataRequest_MetadataRequestTopic t = {.name = STR_LIT("t")};
+    struct kp_MetadataRequest req = {.topics = &t, .topics_count = 1};
+    forget_the_cluster();
+    send_on(1, 3, 9, &req, NULL, &o);
+    struct request *r = send_on(2, 3, 9, &req, NULL, &gone);
+    settle();
+    ck_assert_int_eq(o.end, NOT_YET);
+    loop_call(broker.loops[0], cancel, r);
+    ck_assert_int_eq(gone.end, DROPPED);
+    publish("t", 2, 1);
+    wait_end(&o, REPLIED);
+    ck_assert_int_eq(o.u.metadata.topics[0].error_code, KE_NONE);
+    ck_assert_int_eq(o.u.metadata.topics[0].partitions_count, 2);
+    outcome_fini(&o);
+    outcome_fini(&gone);
+}
+END_TEST
+
 START_TEST(a_missing_topic_is_created_and_has_its_leader_in_the_same_answer)
 {
     struct outcome o;
@@ -2616,6 +2644,7 @@ int main(void)
         a_conversion_outlives_its_connection,
         before_version_3_no_partition_starves,
         version_0_means_all_by_an_empty_list_and_version_1_none,
+        metadata_wait_for_the_first_that_the_controller_says,
         a_missing_topic_is_created_and_has_its_leader_in_the_same_answer,
         without_the_coordination_service_nothing_waits_for_it,
         topics_are_asked_for_by_id_in_version_12,
