@@ -57,7 +57,8 @@ static struct wire_peer *broker_peer(const char *host, int port, uint32_t number
     struct wire_peer **to;
     int i = 0;
 
-    while (i < b.broker_count && (b.brokers[i].port != port || strcmp(b.brokers[i].host, host) != 0))
+    while (i < b.broker_count &&
+           (b.brokers[i].port != port || strcmp(b.brokers[i].host, host) != 0))
         i++;
     if (i == b.broker_count) {
         if (i == PEERS_MAX)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bench_groups - the load that tests/bench/groups puts on a group coordinator.
- *   bench_groups commits    -b HOST:PORT[,..] -t TOPIC [-p 10] [-g 1000] [-n 1000000] [-r RATE] [-c CONNECTIONS-A-BROKER]
- *                           -n 0: until the end of the standard input. TOPIC has -p partitions.
+ *   bench_groups commits    -b HOST:PORT[,..] -t TOPIC [-p 10] [-g 1000] [-n 1000000] [-r RATE] [-c
+ * CONNECTIONS-A-BROKER] -n 0: until the end of the standard input. TOPIC has -p partitions.
  *   bench_groups rebalances -b HOST:PORT [-m 100] [-k ROUNDS] [-i HEARTBEAT-MS]
  *   bench_groups heartbeats -b HOST:PORT [-m 1000] [-i HEARTBEAT-MS]   until the end of its input
  *   -s SECONDS: the program ends in failure when it takes longer (600). Addresses are numeric. */
@@ -38,8 +38,14 @@ static void parse_hosts(char *s, struct bench_args *a)
 
 int main(int argc, char **argv)
 {
-    struct bench_args a = {.topic = "bench", .partitions = 10, .groups = 1000, .members = 100,
-                           .rounds = 30, .connections = 400, .count = 1000000, .heartbeat_ms = 3000,
+    struct bench_args a = {.topic = "bench",
+                           .partitions = 10,
+                           .groups = 1000,
+                           .members = 100,
+                           .rounds = 30,
+                           .connections = 400,
+                           .count = 1000000,
+                           .heartbeat_ms = 3000,
                            .seconds_max = 600};
     int c;
 

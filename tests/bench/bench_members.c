@@ -23,7 +23,14 @@ enum {
     RETRY_MS = 20
 };
 
-enum member_state { MEMBER_OUT, MEMBER_WAITS, MEMBER_JOINS, MEMBER_SYNCS, MEMBER_STABLE, MEMBER_LEAVES };
+enum member_state {
+    MEMBER_OUT,
+    MEMBER_WAITS,
+    MEMBER_JOINS,
+    MEMBER_SYNCS,
+    MEMBER_STABLE,
+    MEMBER_LEAVES
+};
 
 struct member {
     struct wire_peer *peer;
@@ -135,8 +142,8 @@ static void synced(struct member *m, uint32_t number, const struct kp_SyncGroupR
         m->state = MEMBER_STABLE;
         m->at_us = clock_mono_us();
         /* spread over the interval, as members that started on their own would be */
-        m->heartbeat_at_ms = clock_mono_ms() + 1 +
-                             (int64_t)number * g.a->heartbeat_ms / i64_max(1, g.a->members);
+        m->heartbeat_at_ms =
+            clock_mono_ms() + 1 + (int64_t)number * g.a->heartbeat_ms / i64_max(1, g.a->members);
     } else if (r->error_code == KE_REBALANCE_IN_PROGRESS) {
         join(m, number);
     } else {
@@ -315,11 +322,12 @@ static void change(int wanted, int32_t above, double *total_ms, double *after_jo
 
 static void print_times(const char *what, double *total, double *share, int n)
 {
-    (void)printf("%-24s n %d  p50 %.1f ms  p99 %.1f ms  max %.1f ms   after the last JoinGroup: p50 "
-                 "%.1f ms  p99 %.1f ms\n",
-                 what, n, bench_percentile(total, (size_t)n, 0.5),
-                 bench_percentile(total, (size_t)n, 0.99), bench_percentile(total, (size_t)n, 1),
-                 bench_percentile(share, (size_t)n, 0.5), bench_percentile(share, (size_t)n, 0.99));
+    (void)printf(
+        "%-24s n %d  p50 %.1f ms  p99 %.1f ms  max %.1f ms   after the last JoinGroup: p50 "
+        "%.1f ms  p99 %.1f ms\n",
+        what, n, bench_percentile(total, (size_t)n, 0.5), bench_percentile(total, (size_t)n, 0.99),
+        bench_percentile(total, (size_t)n, 1), bench_percentile(share, (size_t)n, 0.5),
+        bench_percentile(share, (size_t)n, 0.99));
     (void)fflush(stdout);
 }
 

@@ -129,7 +129,8 @@ def kcat_member(name, bootstrap, group, topic, assignor="range", session_ms=6000
 class Producer:
     """Writes numbered records to every partition in turn, until stopped, and keeps what was acknowledged (acks=all) and when."""
 
-    def __init__(self, bootstrap, topic, partitions, rate):
+    def __init__(self, bootstrap, topic, partitions, rate, by_value=False):
+        self.by_value = by_value  # records are known by their text (a number; its partition is the number modulo partitions), not their offset
         self.bootstrap, self.topic, self.partitions, self.rate = bootstrap, topic, partitions, rate
         self.acked, self.failed = {}, 0  # "topic-partition" -> {offset: time of the ack}
         self.stopped, self.flowing, self.held = threading.Event(), threading.Event(), threading.Event()
@@ -144,7 +145,8 @@ class Producer:
         if error is not None:
             self.failed += 1
         else:
-            self.acked.setdefault(f"{message.topic()}-{message.partition()}", {})[message.offset()] = time.monotonic()
+            name = int(message.value()) if self.by_value else message.offset()
+            self.acked.setdefault(f"{message.topic()}-{message.partition()}", {})[name] = time.monotonic()
 
     def run(self):
         import confluent_kafka
@@ -200,6 +202,59 @@ class Producer:
 
     def count(self):
         return sum(len(offsets) for offsets in list(self.acked.values()))
+
+
+class Owners:
+    """The owner znodes of a ZooKeeper group and their history, through watches; survives ZooKeeper's absence."""
+
+    def __init__(self, connect, group, topic, partitions):
+        from kazoo.client import KazooClient
+
+        base = f"/consumers/{group}/owners/{topic}"
+        self.history = {f"{topic}-{p}": [(0.0, None)] for p in range(partitions)}  # [(since, consumer id or None)]
+        self.lock = threading.Lock()
+        self.zk = KazooClient(hosts=connect, timeout=30, connection_retry={"max_tries": -1, "max_delay": 1})
+        self.zk.start(timeout=20)
+        for p in range(partitions):
+            self.zk.DataWatch(f"{base}/{p}", self.watcher(f"{topic}-{p}"))
+
+    def watcher(self, partition):
+        return lambda data, stat, event: self.changed(partition, data)
+
+    def changed(self, partition, data):
+        owner = data.decode().rpartition("-")[0] if data else None  # a thread id is CONSUMER-NUMBER
+        with self.lock:
+            if self.history[partition][-1][1] != owner:
+                self.history[partition].append((time.monotonic(), owner))
+
+    def owned(self, consumer):
+        with self.lock:
+            return {p for p, h in self.history.items() if h[-1][1] == consumer}
+
+    def was_owner(self, partition, consumer, begin, end):
+        """Whether consumer owned partition at some time between begin and end."""
+        with self.lock:
+            h = list(self.history[partition])
+        ends = [t for t, _ in h[1:]] + [float("inf")]
+        return any(o == consumer and since <= end and until >= begin for (since, o), until in zip(h, ends))
+
+    def stop(self):
+        self.zk.stop()
+        self.zk.close()
+
+
+def zookeeper_member(name, argv, owners, group, parse, env=None):
+    """A program that consumes through ZooKeeper with consumer.id NAME; what it owns is what the owner znodes say."""
+    m = LineMember(name, argv, parse, env)
+    m.owned = lambda: owners.owned(f"{group}_{name}")
+    return m
+
+
+def not_owner(members, owners, group, slack):
+    """Records printed by a member that did not own the partition slack(member, time) seconds before (what it had in hand), by the znodes;
+    the watch that writes their history may be a second late."""
+    return [(m.name, p, o, e["t"]) for m in members for e in m.events() for p, o in e.get("r", ())
+            if not owners.was_owner(p, f"{group}_{m.name}", e["t"] - slack(m, e["t"]), e["t"] + 1)]
 
 
 class Seen:
