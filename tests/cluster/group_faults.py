@@ -24,6 +24,7 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -143,10 +144,22 @@ class Kind:
         for m in members:
             m.kill()
 
-    def stop_member(self, m):
+    def signal_member(self, m):
         self.gone.add(m.name)
-        status = m.stop()
+        m.signal(signal.SIGTERM)
+
+    def wait_ended(self, m):
+        try:
+            status = m.child.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{m.name} does not end after SIGTERM: {m.log_text()[-2000:]}") from None
+        if status == -signal.SIGTERM and not m.events():
+            return  # it had not come so far as to handle the signal
         assert status == 0, f"{m.name} ended with {status}: {m.log_text()[-2000:]}"
+
+    def stop_member(self, m):
+        self.signal_member(m)
+        self.wait_ended(m)
 
     def start_broker(self, b):
         if not self.args.kafka:
@@ -216,25 +229,30 @@ class Kind:
             self.spare.start(wait=False)
         self.recovered()
         other = self.rng.choice([m for m in self.live if m is not extra])
-        self.gone.add(other.name)
-        other.signal(signal.SIGTERM)
+        self.signal_member(other)
         self.pause_for(0, 0.2)
         if killed:
             self.start_broker(killed)
-        self.stop_member(other)
+        self.wait_ended(other)
 
     def expire_session_of(self, path):
-        """Ends the ZooKeeper session that an ephemeral znode belongs to."""
-        def ended():
-            k = self.cluster.zk_client()
-            try:
-                session = k.get(path)[1].ephemeralOwner
-            finally:
-                k.stop()
-                k.close()
-            return end_session(self.cluster.zookeeper.port, session)
+        """Ends the ZooKeeper session that an ephemeral znode belongs to, and waits until its owner is back with another one."""
+        from kazoo.exceptions import NoNodeError
 
-        self.wait_until(ended, 30, f"the session of {path} to be ended")
+        k = self.cluster.zk_client()
+        try:
+            first = self.wait_until(lambda: k.get(path)[1].ephemeralOwner, 30, path)
+
+            def ended():
+                try:
+                    return k.get(path)[1].ephemeralOwner != first or (end_session(self.cluster.zookeeper.port, first) and False)
+                except NoNodeError:
+                    return False
+
+            self.wait_until(ended, 30, f"{path} in another session")
+        finally:
+            k.stop()
+            k.close()
 
     # ---- one after the other
 
