@@ -73,9 +73,13 @@ enum err log_roll_if_due(struct log *l, int64_t bytes, int64_t max_timestamp_ms,
                last_offset - s->base_offset <= INT32_MAX &&
                !time_is_up(l, max_timestamp_ms, now_ms) && !index_is_full(l)))
         return ERR_OK;
-    if (s->size == 0 && i64_max(l->end_offset, first_offset) == s->base_offset)
+    /* Where a compacted leader has a gap, the new segment begins with it, not behind it as Kafka's:
+     * segments without a gap between them are known to have lost nothing. */
+    int64_t base = last_offset - l->end_offset <= INT32_MAX ? l->end_offset
+                                                            : i64_max(l->end_offset, first_offset);
+    if (s->size == 0 && base == s->base_offset)
         return ERR_OK; /* a fresh one would be the same */
-    return log_roll_at(l, i64_max(l->end_offset, first_offset), now_ms);
+    return log_roll_at(l, base, now_ms);
 }
 
 static void preallocate(struct log *l, int fd)

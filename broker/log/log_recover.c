@@ -183,7 +183,7 @@ static enum err remove_behind(struct log *l, struct log_segment **todo, int32_t 
 }
 
 /* A power loss may take the end of a segment, at a batch's boundary, and leave the next one. Only
- * followers of compacted topics have such gaps by right. */
+ * followers of compacted topics, if Kafka wrote them, have such gaps by right. */
 static bool has_lost_end(const struct log *l, const struct log_segment *next)
 {
     if (next->base_offset <= l->end_offset || l->config.is_compact)

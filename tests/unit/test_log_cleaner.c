@@ -635,6 +635,30 @@ static void reopen_after_fault(void)
     fix_open(false);
 }
 
+/* A follower gets batches with gaps between them. When the topic is not compacted any more, a crash
+ * must not take what lies behind a gap for what lost its beginning. */
+START_TEST(gaps_of_a_compacted_leader_are_no_damage)
+{
+    struct batch_options o;
+
+    for (int64_t base = 0; base < 4000; base += 100) {
+        batch_options_init(&o);
+        o.base_offset = base;
+        o.leader_epoch = 0;
+        struct buf b = fix_batch_of(&o, 3, 100, now_ms);
+        ck_assert_int_eq(log_append_follower(fix_log, b.p, b.len, now_ms, &fix_why), ERR_OK);
+        buf_fini(&b);
+    }
+    ck_assert_int_eq(log_end_offset(fix_log), 3903);
+    ck_assert_int_gt(fix_log->segment_count, 3);
+    fix_config.is_compact = false;
+    fix_recovery_point = 0;
+    log_free(&fix_log);
+    fix_open(false);
+    ck_assert_int_eq(log_end_offset(fix_log), 3903);
+}
+END_TEST
+
 START_TEST(a_lost_file_replaces_nothing)
 {
     for (int i = 0; i < 100; i++)
@@ -851,6 +875,7 @@ int main(void)
     tcase_add_test(t, a_reader_of_the_old_segments_goes_on);
     tcase_add_test(t, damage_sets_the_log_aside_untouched);
     tcase_add_test(t, a_full_disk_is_waited_for_and_a_bad_one_is_left);
+    tcase_add_test(t, gaps_of_a_compacted_leader_are_no_damage);
     tcase_add_test(t, a_lost_file_replaces_nothing);
     tcase_add_loop_test(t, a_truncation_under_way_ends_the_run, 1, 12);
     tcase_add_test(t, a_run_can_be_stopped);
