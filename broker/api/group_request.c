@@ -2,7 +2,12 @@
 /* group_request - see group_request.h. */
 #include "broker/api/group_request.h"
 
-enum { PIECE_OVERHEAD_BYTES = 32 }; /* alignment and terminator in the arena */
+#include "broker/config.h"
+
+enum {
+    PIECE_OVERHEAD_BYTES = 32, /* alignment and terminator in the arena */
+    ANSWER_SHARE = 16          /* times kafuka.request.memory.bytes: 256 MiB */
+};
 
 void group_request_init(struct group_request *g, struct request *r, enum group_event_kind kind,
                         void (*replied)(struct group_call *c, const struct group_reply *reply),
@@ -45,6 +50,11 @@ struct bytes group_copy_bytes(struct request *r, struct bytes b)
     uint8_t *p = group_alloc(r, (size_t)b.len + 1, 1);
     memcpy(p, b.p, (size_t)b.len);
     return (struct bytes){p, b.len};
+}
+
+bool group_answer_is_full(const struct request *r)
+{
+    return r->arena.used / ANSWER_SHARE > (size_t)r->broker->config->kafuka_request_memory_bytes;
 }
 
 bool group_allowed(const struct request *r, enum acl_operation op, struct str group)

@@ -49,6 +49,10 @@ static void describe_ask(struct group_call *c, const struct group_core *core)
     struct request *r = c->trip->request;
     struct group_view v;
 
+    if (group_answer_is_full(r)) {
+        g->answer->error_code = KE_INVALID_REQUEST;
+        return;
+    }
     if (!group_core_find(core, g->group, &v)) {
         g->answer->group_state = STR_LIT("Dead");
         return;

@@ -41,7 +41,7 @@ static void tell(struct request *r, told_partition *a, enum group_offset_state s
     a->metadata = STR_LIT("");
     if (state == GROUP_OFFSET_PENDING && require_stable) {
         a->error_code = KE_UNSTABLE_OFFSET_COMMIT;
-    } else if (state != GROUP_OFFSET_NONE && o->offset >= 0) {
+    } else if (state != GROUP_OFFSET_NONE) { /* what is not settled yet is told as none */
         a->committed_offset = o->offset;
         a->committed_leader_epoch = o->leader_epoch;
         a->metadata = group_copy_str(r, o->metadata);
@@ -59,7 +59,10 @@ static void ask_named(struct fetch_group *g, const struct group_core *core)
                 continue;
             enum group_offset_state state =
                 group_core_offset(core, g->group, topic->name, a->partition_index, &o);
-            tell(g->call.trip->request, a, state, &o, g->require_stable);
+            if (group_answer_is_full(g->call.trip->request))
+                a->error_code = KE_INVALID_REQUEST;
+            else
+                tell(g->call.trip->request, a, state, &o, g->require_stable);
         }
     }
 }
@@ -87,7 +90,7 @@ static void take_offset(void *arg, struct str topic, int32_t partition, enum gro
     struct request *r = all->group->call.trip->request;
 
     ASSERT(all->count < all->cap);
-    if (o->offset < 0 && !(s == GROUP_OFFSET_PENDING && all->group->require_stable))
+    if (s == GROUP_OFFSET_PENDING && o->offset < 0 && !all->group->require_stable)
         return; /* nothing settled yet */
     struct found *f = &all->found[all->count++];
     f->topic = group_copy_str(r, topic);

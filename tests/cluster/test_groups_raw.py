@@ -13,7 +13,7 @@ from test_api_raw import Connection
 
 NONE, UNKNOWN_TOPIC, METADATA_TOO_LARGE, LOADING, NOT_COORDINATOR, ILLEGAL_GENERATION = 0, 3, 12, 14, 16, 22
 INCONSISTENT_PROTOCOL, INVALID_GROUP_ID, UNKNOWN_MEMBER, INVALID_SESSION_TIMEOUT, REBALANCE = 23, 24, 25, 26, 27
-NON_EMPTY_GROUP, GROUP_NOT_FOUND = 68, 69
+INVALID_REQUEST, NON_EMPTY_GROUP, GROUP_NOT_FOUND = 42, 68, 69
 TOPIC = "groupsraw"
 SUBSCRIPTION = struct.pack(">hih", 0, 1, len(TOPIC)) + TOPIC.encode() + struct.pack(">i", -1)
 
@@ -224,3 +224,30 @@ def test_partitions_are_not_added_to_the_offsets_topic(shared_cluster, topic):
     with Connection(next(b for b in shared_cluster.brokers if b.id == controller)) as c:
         a = c.call(CreatePartitionsRequest[1]([("__consumer_offsets", (60, None))], 10000, False))
         assert a.topic_errors[0][1] == 37 and "lose their offsets" in a.topic_errors[0][2], a
+
+
+def test_a_negative_offset_is_told_as_it_was_committed(shared_cluster, topic):
+    with Member(shared_cluster, "raw-negative") as m:
+        assert m.commit({0: -5, 1: -1}, metadata="m") == {0: NONE, 1: NONE}
+        assert m.fetch() == {0: (-5, "m", NONE), 1: (-1, "m", NONE)}
+        a = m.c.call(OffsetFetchRequest[2](m.group, None))
+        assert [(t, sorted(p)) for t, p in a.topics] == [(TOPIC, [(0, -5, "m", NONE), (1, -1, "m", NONE)])], a
+
+
+def test_a_group_named_again_and_again_does_not_fill_the_memory(make_cluster):
+    """What one request is told is bounded by 16 times kafuka.request.memory.bytes and one group."""
+    cluster = make_cluster(count=1, options={"kafuka.request.memory.bytes": 1 << 20})
+    cluster.create_topic(TOPIC)
+    broker = coordinator(cluster, "raw-large")
+    with Connection(broker) as c:
+        joined = c.call(JoinGroupRequest[1]("raw-large", 30000, 30000, "", "consumer", [("range", b"m" * 1000000)]))
+        assert c.call(SyncGroupRequest[0]("raw-large", joined.generation_id, joined.member_id, [])).error_code == NONE
+        a = c.call(OffsetCommitRequest[2]("raw-large", joined.generation_id, joined.member_id, -1, [(TOPIC, [(0, 7, "x" * 4096)])]))
+        assert a.topics[0][1] == [(0, NONE)], a
+        groups = c.call(DescribeGroupsRequest[0](["raw-large"] * 64)).groups
+        errors = [g[0] for g in groups]
+        assert errors == sorted(errors) and set(errors) == {NONE, INVALID_REQUEST} and 10 < errors.count(NONE) < 20, errors
+        assert all(len(g[5]) == (g[0] == NONE) for g in groups)
+        parts = c.call(OffsetFetchRequest[1]("raw-large", [(TOPIC, [0] * 20000)])).topics[0][1]
+        assert parts[0] == (0, 7, "x" * 4096, NONE) and parts[-1] == (0, -1, "", INVALID_REQUEST), (parts[0], parts[-1])
+        assert 2000 < [p[3] for p in parts].count(NONE) < 5000
