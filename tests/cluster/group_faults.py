@@ -270,7 +270,7 @@ class Kind:
     def recovered(self):
         self.replace_broken()
         self.producer.wait_flowing(RECOVERY_SECONDS)
-        self.groups.wait_settled(self.live, self.partitions, RECOVERY_SECONDS)
+        self.wait_shares()
         self.groups.wait_caught_up(self.producer.acked, self.members, RECOVERY_SECONDS)
 
     def longest_wait(self, since):
@@ -343,6 +343,9 @@ class Kind:
 class BrokerKind(Kind):
     name = "broker"
 
+    def wait_shares(self):
+        self.groups.wait_settled(self.live, self.partitions, RECOVERY_SECONDS)
+
     def new_member(self, name):
         library = ["confluent", "kafka-python"][self.number % 2]
         return self.groups.python_member(library, name, self.folder, self.cluster.bootstrap, GROUP, TOPIC, self.assignor, session_ms=MEMBER_SESSION_MS)
@@ -399,6 +402,18 @@ class ZooKeeperKind(Kind):
         super().fault_zookeeper_killed()
         for m in self.members:
             self.paused.setdefault(m.name, []).append(time.monotonic())
+
+    def wait_shares(self):
+        """By the rule of our members: of n in the order of their ids, each takes ceil(partitions / n), as long as there are any."""
+        def shares():
+            names = sorted(m.name for m in self.live)
+            n = -(-PARTITIONS // len(names))
+            return {name: {f"{TOPIC}-{p}" for p in range(i * n, min(PARTITIONS, (i + 1) * n))} for i, name in enumerate(names)}
+
+        try:
+            self.wait_until(lambda: {m.name: m.owned() for m in self.live} == shares(), RECOVERY_SECONDS, "shares by the rule")
+        except AssertionError as e:
+            raise AssertionError(f"{e}; owned: { {m.name: sorted(m.owned()) for m in self.live} }") from None
 
     def slack(self, m, t):
         """A member may print what it had in hand 1 s after it gave a partition up, and as long as it cannot know that it lost it."""
