@@ -423,6 +423,29 @@ START_TEST(only_what_moves_is_stopped)
 }
 END_TEST
 
+START_TEST(a_topic_s_name_that_no_broker_takes_is_not_matched)
+{
+    struct zkdoc_subscription all[] = {{".*", 1}};
+    char member[] = "g_b", broker[] = "1", short_one[] = "t", long_one[ZKC_TOPIC_CHARS_MAX + 2];
+    char *members[] = {member}, *brokers[] = {broker}, *topics[] = {short_one, long_one};
+
+    memset(long_one, 'x', sizeof long_one - 1);
+    long_one[sizeof long_one - 1] = 0;
+    options.pattern = ZKDOC_WHITE_LIST;
+    options.subscriptions = all;
+    join();
+    answer_children(ZKC_BROKERS, brokers, 1);
+    answer_children(ZKC_MEMBERS, members, 1);
+    answer_doc(ZKC_MEMBER, "g_b",
+               "{\"version\":1,\"subscription\":{\".*\":1},\"pattern\":\"white_list\","
+               "\"timestamp\":\"1\"}");
+    answer_children(ZKC_TOPICS, topics, 2);
+    ck_assert_int_eq(core.next.topic_count, 1);
+    answer_doc(ZKC_TOPIC, "t", TEN);
+    check_wanted(0, 9);
+}
+END_TEST
+
 START_TEST(without_brokers_everything_stays_as_it_is)
 {
     join();
@@ -575,6 +598,76 @@ START_TEST(a_commit_by_request_is_answered_when_all_are_done)
 }
 END_TEST
 
+/* A commit that is asked for while a partition's offset is not in the log. */
+START_TEST(a_commit_by_request_does_not_wait_for_a_reset)
+{
+    options.auto_commit = false;
+    zkc_core_fini(&core);
+    zkc_core_init(&core, &options, now);
+    join();
+    read_group(&three_ids[1], (const char *const[]){CEIL}, 1);
+    take_all();
+    step(part_event(ZKC_EV_OUT_OF_RANGE, 0, seq_of(0), ZKC_OK));
+    ck_assert_ptr_nonnull(find(ZKC_FX_RESOLVE, 0));
+    step((struct zkc_event){.kind = ZKC_EV_COMMIT, .commit = {.request = 7}});
+    uint32_t seqs[10];
+    for (int32_t p = 0; p < 10; p++) {
+        ck_assert_ptr_nonnull(find(ZKC_FX_COMMIT, p));
+        seqs[p] = find(ZKC_FX_COMMIT, p)->seq;
+    }
+    for (int32_t p = 0; p < 10; p++) {
+        struct zkc_event ev = part_event(ZKC_EV_COMMITTED, p, seqs[p], ZKC_OK);
+        ev.part.offset = 101;
+        step(ev);
+    }
+    ck_assert_int_eq(find(ZKC_FX_COMMIT_DONE, -1)->offset, 0);
+}
+END_TEST
+
+/* Records were done, and are handed out again: a commit must not say that all is well. */
+START_TEST(what_was_lost_without_a_commit_is_told_by_the_next_request)
+{
+    join();
+    read_group(&three_ids[1], (const char *const[]){CEIL}, 1);
+    take_all();
+    step((struct zkc_event){.kind = ZKC_EV_EXPIRED});
+    step((struct zkc_event){.kind = ZKC_EV_COMMIT, .commit = {.request = 7}});
+    ck_assert_int_eq(find(ZKC_FX_COMMIT_DONE, -1)->offset, 10);
+    step((struct zkc_event){.kind = ZKC_EV_COMMIT, .commit = {.request = 8}}); /* once */
+    ck_assert_int_eq(find(ZKC_FX_COMMIT_DONE, -1)->offset, 0);
+}
+END_TEST
+
+START_TEST(a_commit_by_request_waits_for_last_commits_under_way)
+{
+    join();
+    read_group(&three_ids[1], (const char *const[]){CEIL}, 1);
+    take_all();
+    step((struct zkc_event){.kind = ZKC_EV_CHANGED, .changed = {.what = ZKC_MEMBERS}});
+    read_group(&three_ids[0], (const char *const[]){CEIL, CEIL}, 2); /* 5 to 9 stay */
+    struct zkc_event ev = part_event(ZKC_EV_STOPPED, 0, seq_of(0), ZKC_OK);
+    ev.part.offset = 200;
+    step(ev);
+    uint32_t last = find(ZKC_FX_COMMIT, 0)->seq;
+    for (int32_t p = 1; p < 5; p++) {
+        ev = part_event(ZKC_EV_STOPPED, p, seq_of(p), ZKC_OK);
+        ev.part.offset = 100;
+        step(ev);
+    }
+    step((struct zkc_event){.kind = ZKC_EV_COMMIT, .commit = {.request = 7}});
+    uint32_t seqs[10];
+    for (int32_t p = 5; p < 10; p++)
+        seqs[p] = find(ZKC_FX_COMMIT, p)->seq;
+    for (int32_t p = 5; p < 10; p++)
+        step(part_event(ZKC_EV_COMMITTED, p, seqs[p], ZKC_OK));
+    ck_assert_ptr_null(find(ZKC_FX_COMMIT_DONE, -1));
+    ev = part_event(ZKC_EV_COMMITTED, 0, last, ZKC_OK);
+    ev.part.offset = 200;
+    step(ev);
+    ck_assert_int_eq(find(ZKC_FX_COMMIT_DONE, -1)->offset, 0);
+}
+END_TEST
+
 START_TEST(a_partition_whose_owner_was_deleted_by_hand_is_dropped_and_claimed_anew)
 {
     join();
@@ -640,6 +733,7 @@ int main(void)
     tcase_add_test(t, a_member_with_broken_json_is_left_out);
     tcase_add_test(t, a_member_that_left_while_being_read_is_left_out);
     tcase_add_test(t, only_what_moves_is_stopped);
+    tcase_add_test(t, a_topic_s_name_that_no_broker_takes_is_not_matched);
     tcase_add_test(t, without_brokers_everything_stays_as_it_is);
     tcase_add_test(t, the_lease_is_two_thirds_of_a_session_after_the_last_answered_call);
     tcase_add_test(t, what_another_owns_is_waited_for_then_tried_slowly);
@@ -648,6 +742,9 @@ int main(void)
     tcase_add_test(t, leaving_stops_commits_and_closes);
     tcase_add_test(t, leaving_has_an_end_without_zookeeper);
     tcase_add_test(t, a_commit_by_request_is_answered_when_all_are_done);
+    tcase_add_test(t, a_commit_by_request_does_not_wait_for_a_reset);
+    tcase_add_test(t, what_was_lost_without_a_commit_is_told_by_the_next_request);
+    tcase_add_test(t, a_commit_by_request_waits_for_last_commits_under_way);
     tcase_add_test(t, a_partition_whose_owner_was_deleted_by_hand_is_dropped_and_claimed_anew);
     tcase_add_test(t, reasons_say_what_is_different);
     suite_add_tcase(s, t);

@@ -337,14 +337,16 @@ static void commit_asked(struct zkc_core *c, uint32_t request, struct zkc_effect
 
     ASSERT(c->request == 0); /* the driver asks one after the other */
     c->request = request;
-    c->request_left = c->request_failed = 0;
+    c->request_left = 0;
+    c->request_failed = c->lost_commits;
+    c->lost_commits = 0;
     zkc_parts_commit(c, true, fx);
     if (c->request_left > 0)
         return;
     c->request = 0;
     e = zkc_fx(fx, ZKC_FX_COMMIT_DONE);
     e->seq = request;
-    e->offset = 0;
+    e->offset = c->request_failed;
 }
 
 static void leave(struct zkc_core *c, int64_t now_ms, struct zkc_effects *fx)

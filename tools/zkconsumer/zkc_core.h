@@ -20,6 +20,7 @@ enum {
     ZKC_COMMIT_TRIES_MAX = 10, /* before a partition is released without its last commit */
     ZKC_REASON_MAX = 192,
     ZKC_HISTORY_MAX = 32,
+    ZKC_TOPIC_CHARS_MAX = 249, /* Kafka has no longer names */
 };
 #define ZKC_NEVER_MS INT64_MAX
 
@@ -281,6 +282,7 @@ struct zkc_core {
     bool is_settled;  /* every part is where it shall be */
     uint32_t request; /* 0: none */
     int32_t request_left, request_failed;
+    int32_t lost_commits; /* partitions that went without a commit since the last request */
 
     struct zkc_rebalance history[ZKC_HISTORY_MAX]; /* a ring */
     int64_t rebalance_count;

@@ -86,6 +86,16 @@ static void request_done(struct zkc_core *c, struct zkc_part *p, bool has_failed
     }
 }
 
+/* What was done and is not committed is another's now, or will be handed out again: the
+ * application that asks for commits hears of it, at the latest by its next one. */
+static void commit_lost(struct zkc_core *c, struct zkc_part *p, struct zkc_effects *fx)
+{
+    if (p->in_request)
+        request_done(c, p, true, fx);
+    else if (c->lost_commits < INT32_MAX)
+        c->lost_commits++;
+}
+
 static void remove_part(struct zkc_core *c, struct zkc_part *p, struct zkc_effects *fx)
 {
     ptrdiff_t place = p - c->parts;
@@ -387,6 +397,8 @@ static void stopped(struct zkc_core *c, struct zkc_part *p, const struct zkc_eve
         enter(c, p, ZKC_PART_COMMITTING, fx);
         return;
     }
+    if (!is_to_commit && ev->part.offset >= 0 && ev->part.offset != p->committed)
+        commit_lost(c, p, fx);
     request_done(c, p, false, fx);
     (void)release(c, p, fx);
 }
@@ -399,7 +411,7 @@ static void ownership_lost(struct zkc_core *c, struct zkc_part *p, int64_t now_m
     c->is_settled = false;
     drop_fetch(p, fx);
     p->commit_seq = 0;
-    request_done(c, p, true, fx);
+    commit_lost(c, p, fx);
     enter(c, p, ZKC_PART_FREE, fx);
     p->retry_ms = now_ms + ZKC_RETRY_MS;
 }
@@ -409,9 +421,11 @@ static void last_commit_done(struct zkc_core *c, struct zkc_part *p, struct zkc_
 {
     bool has_failed = p->final_offset >= 0 && p->final_offset != p->committed;
 
-    if (has_failed)
+    if (has_failed) {
         (void)part_trace(p, ZKC_TRACE_COMMIT_FAILED, NULL, fx);
-    request_done(c, p, has_failed, fx);
+        commit_lost(c, p, fx);
+    }
+    request_done(c, p, false, fx);
     (void)release(c, p, fx);
 }
 
@@ -586,12 +600,15 @@ void zkc_parts_commit(struct zkc_core *c, bool is_request, struct zkc_effects *f
         for (int32_t i = 0; i < c->part_count; i++) {
             struct zkc_part *p = &c->parts[i];
 
-            p->in_request = p->is_started;
+            p->in_request = p->is_started || p->state == ZKC_PART_COMMITTING;
             c->request_left += p->in_request;
         }
-    for (int32_t i = 0; i < c->part_count; i++)
-        if (c->parts[i].is_started && c->parts[i].state == ZKC_PART_FETCHING)
-            begin_commit(c, &c->parts[i], fx);
+    for (int32_t i = 0; i < c->part_count; i++) {
+        const struct zkc_part *p = &c->parts[i];
+
+        if (p->is_started && (p->state == ZKC_PART_FETCHING || p->state == ZKC_PART_RESOLVING))
+            begin_commit(c, &c->parts[i], fx); /* the others commit when they have stopped */
+    }
 }
 
 void zkc_parts_drop(struct zkc_core *c, struct zkc_effects *fx)
@@ -599,6 +616,8 @@ void zkc_parts_drop(struct zkc_core *c, struct zkc_effects *fx)
     while (c->part_count > 0) {
         struct zkc_part *p = &c->parts[c->part_count - 1];
 
+        if (p->is_started || p->state == ZKC_PART_COMMITTING)
+            commit_lost(c, p, fx);
         if (p->is_started || p->state == ZKC_PART_STOPPING)
             (void)part_fx(p, ZKC_FX_DROP_FETCH, fx);
         remove_part(c, p, fx);

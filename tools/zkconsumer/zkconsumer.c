@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HOST_CHARS_MAX = 256, STREAMS_MAX = 1000, TOPIC_CHARS_MAX = 249 };
+enum { HOST_CHARS_MAX = 256, STREAMS_MAX = 1000 };
 
 struct kafuka_zkc_conf {
     struct zkc_settings settings;
@@ -139,7 +139,7 @@ static bool is_topic_name(const char *name)
         if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", name[i]) ==
             NULL)
             return false;
-    return len > 0 && len <= TOPIC_CHARS_MAX && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    return len > 0 && len <= ZKC_TOPIC_CHARS_MAX && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
 static const char *why_not(const struct kafuka_zkc *z, int streams)
