@@ -43,6 +43,7 @@ struct zkc_stream {
     struct zkc_fetch *fetch;
     rd_kafka_queue_t *queue;
     rd_kafka_message_t *held; /* taken from the queue when the lease was over; its thread's */
+    uint32_t held_seq;        /* of the start that it was read under; the same */
     struct fetch_part *dirty; /* guarded by lock */
 };
 
@@ -519,6 +520,9 @@ static enum verdict judge_locked(struct zkc_stream *s, const rd_kafka_message_t 
 
     if (p == NULL || !p->is_started || p->is_stopping || p->stream != s || m->offset < p->handed)
         return DROP; /* of an earlier start, or not ours to hand out any more */
+    if (m == s->held && p->start_seq != s->held_seq)
+        return DROP; /* the records before it come again, and would be passed over */
+    s->held_seq = p->start_seq;
     if (clock_mono_ms() >= atomic_load(&s->fetch->lease_ms))
         return WAIT_FOR_LEASE;
     p->handed = m->offset + 1;
@@ -560,7 +564,8 @@ static bool offer(struct zkc_stream *s, rd_kafka_message_t *m, int64_t until_ms)
 rd_kafka_message_t *zkc_fetch_next(struct zkc_stream *s, int64_t timeout_ms)
 {
     struct zkc_fetch *f = s->fetch;
-    int64_t now = clock_mono_ms(), until = timeout_ms < 0 ? INT64_MAX / 2000 : now + timeout_ms;
+    int64_t max_ms = timeout_ms < 0 ? f->o.next_max_ms : timeout_ms;
+    int64_t now = clock_mono_ms(), until = max_ms < 0 ? INT64_MAX / 2000 : now + max_ms;
 
     if (!f->o.done_explicit)
         zkc_fetch_done(s);
@@ -577,6 +582,11 @@ rd_kafka_message_t *zkc_fetch_next(struct zkc_stream *s, int64_t timeout_ms)
             break;
     }
     return NULL;
+}
+
+bool zkc_fetch_holds(const struct zkc_stream *s)
+{
+    return s->held != NULL;
 }
 
 void zkc_fetch_done(struct zkc_stream *s)

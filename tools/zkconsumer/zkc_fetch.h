@@ -21,6 +21,7 @@ struct zkc_fetch_options {
     bool from_smallest;    /* auto.offset.reset */
     bool done_explicit;
     int64_t drain_max_ms;
+    int64_t next_max_ms; /* consumer.timeout.ms; -1: none */
     /* Any thread: zkc_fetch_collect has something to give. */
     void (*wake)(void *arg);
     /* Any thread: something to tell. */
@@ -68,10 +69,12 @@ bool zkc_fetch_collect(struct zkc_fetch *f, int64_t now_ms, struct zkc_fetch_res
 /* When zkc_fetch_collect has something without being woken; INT64_MAX. */
 int64_t zkc_fetch_deadline_ms(struct zkc_fetch *f);
 
-/* The streams' threads. A record, to be destroyed by the caller; NULL after timeout_ms (-1: none),
- * or when closed. */
+/* The streams' threads. A record, to be destroyed by the caller; NULL after timeout_ms (-1:
+ * next_max_ms), or when closed. */
 rd_kafka_message_t *zkc_fetch_next(struct zkc_stream *s, int64_t timeout_ms);
 void zkc_fetch_done(struct zkc_stream *s);
+/* A record waits in the stream for the lease. Its thread. */
+bool zkc_fetch_holds(const struct zkc_stream *s);
 /* Streams hand out nothing from here on, and nobody waits in them for long. */
 void zkc_fetch_close(struct zkc_fetch *f);
 bool zkc_stream_is_closed(const struct zkc_stream *s);

@@ -1029,6 +1029,7 @@ static enum err open_fetch(struct kafuka_zkc *z, struct errtext *why)
                          strcmp(z->settings.offset_reset, "earliest") == 0,
         .done_explicit = z->settings.done_explicit,
         .drain_max_ms = z->settings.drain_max_ms,
+        .next_max_ms = z->settings.consumer_timeout_ms,
         .wake = wake_cb,
         .tell = tell_cb,
         .arg = z,
