@@ -196,9 +196,12 @@ static void load_all(struct load *l)
     int64_t ms = clock_mono_ms() - l->began_ms;
     note_time(c, ms);
     group_core_count(l->core, &n);
-    SLOG(INFO, "group", "coordinator loaded", KV_I("partition", l->index),
-         KV_I("records", l->records), KV_I("skipped", l->skipped), KV_I("bytes", l->bytes),
-         KV_I("groups", n.groups), KV_I("offsets", n.offsets), KV_I("ms", ms));
+    if (l->records == 0) /* a new topic: fifty times */
+        SLOG(DEBUG, "group", "coordinator of an empty partition", KV_I("partition", l->index));
+    else
+        SLOG(INFO, "group", "coordinator loaded", KV_I("partition", l->index),
+             KV_I("records", l->records), KV_I("skipped", l->skipped), KV_I("bytes", l->bytes),
+             KV_I("groups", n.groups), KV_I("offsets", n.offsets), KV_I("ms", ms));
 }
 
 /* ---- threads */
