@@ -165,6 +165,16 @@ static void on_timeout(struct loop_timer *t)
 
 /* ---- writing */
 
+/* The news that leadership went may still be on its way when it has come back: another coordinator
+ * has written meanwhile, of which this shard knows nothing. */
+static bool still_leads(const struct shard *s)
+{
+    struct partition_info info;
+
+    partition_describe(s->partition, &info);
+    return info.is_leader && info.led_since_epoch == s->since_epoch;
+}
+
 static int16_t write_once(struct shard *s, const struct append_batch *b, int32_t first,
                           int32_t count, struct log_append_result *out)
 {
@@ -187,7 +197,9 @@ static int16_t write_once(struct shard *s, const struct append_batch *b, int32_t
     }
     enum err rc = batch_builder_finish(&builder, &bytes);
     int16_t error = err_to_kerr(rc);
-    if (rc == ERR_OK) {
+    if (rc == ERR_OK && !still_leads(s)) {
+        error = KE_NOT_LEADER_OR_FOLLOWER;
+    } else if (rc == ERR_OK) {
         struct partition_append a = {.records = bytes.p,
                                      .len = bytes.len,
                                      .acks = c->acks,

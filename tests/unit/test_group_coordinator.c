@@ -752,6 +752,54 @@ START_TEST(leadership_that_goes_while_loading_ends_the_load)
 }
 END_TEST
 
+/* Keeps a loop from its mail until it is opened, and then asks before the mail is looked at. */
+struct gate {
+    struct mail mail;
+    struct question *q;
+    _Atomic bool is_reached, is_open;
+};
+static void wait_and_ask(struct mail *m)
+{
+    struct gate *g = CONTAINER_OF(m, struct gate, mail);
+    atomic_store(&g->is_reached, true);
+    while (!atomic_load(&g->is_open))
+        poll(NULL, 0, 1);
+    start_one(g->q);
+}
+
+START_TEST(a_leadership_that_has_gone_and_come_back_unheard_writes_nothing)
+{
+    static const int32_t ids[] = {1, 2};
+    const char *g = group_in(0);
+    static struct gate gate;
+    static struct question q;
+    coordinate(0, 0);
+    ck_assert_int_eq(commit(g, 1), KE_NONE);
+    commit_of(&q, g, 2, STR_LIT(""));
+    gate = (struct gate){.mail = {.deliver = wait_and_ask}, .q = &q};
+    loop_post(broker.loops[0], &gate.mail);
+    while (!atomic_load(&gate.is_reached))
+        poll(NULL, 0, 1);
+    for (int32_t epoch = 1; epoch <= 2; epoch++) { /* 2 leads, and may have written; then we */
+        struct replicas_order o = {
+            .topic = STR_LIT(OFFSETS_TOPIC),
+            .topic_id = topic_id,
+            .state = {epoch == 1 ? 2 : 1, epoch, epoch, ids, ids, 3 - epoch, 3 - epoch}};
+        _Atomic bool is_done = false;
+        replicas_carry_out(broker.replicas, &o, 1, order_done, &is_done);
+        while (!atomic_load(&is_done))
+            poll(NULL, 0, 1);
+        ck_assert_int_eq(o.result, KE_NONE);
+    }
+    atomic_store(&gate.is_open, true);
+    await(&q);
+    ck_assert_int_eq(q.error, KE_NOT_COORDINATOR);
+    await_active(0);
+    ck_assert_int_eq(log_end(0), 1);
+    ck_assert_int_eq(committed(g), 1);
+}
+END_TEST
+
 START_TEST(a_trip_visits_every_shard)
 {
     struct question q;
@@ -844,6 +892,7 @@ int main(void)
         records_that_cannot_be_used_are_skipped,
         a_load_that_fails_is_tried_again,
         leadership_that_goes_while_loading_ends_the_load,
+        a_leadership_that_has_gone_and_come_back_unheard_writes_nothing,
         a_trip_visits_every_shard,
         offsets_of_a_deleted_topic_go,
         a_group_has_one_partition_for_as_long_as_its_topic_lives,
