@@ -21,6 +21,19 @@ static bool has_expired(const struct group_core *c, const struct coord_group *g,
     return c->wall_ms - c->limits.retention_ms >= expiry_base_ms(g, o);
 }
 
+static bool has_any_expired(const struct group_core *c, const struct coord_group *g)
+{
+    const struct coord_topic *t;
+
+    for (t = g->topics; t != NULL; t = t->hh.next) {
+        for (int32_t i = 0; i < t->count; i++) {
+            if (has_expired(c, g, t->v[i]))
+                return true;
+        }
+    }
+    return false;
+}
+
 /* D17: while a group has members its offsets stay, but those of topics that it has given up. */
 static bool may_expire(struct group_core *c, struct coord_group *g, struct coord_topic_set **set)
 {
@@ -35,9 +48,12 @@ static int32_t sweep_group(struct group_core *c, struct coord_tombs *t, struct c
 {
     int32_t looked_at = 1 + g->entry_count, gone = 0;
     struct coord_topic *topic, *tmp;
-    struct coord_topic_set *set;
+    struct coord_topic_set *set = NULL;
+    bool has_any = has_any_expired(c, g);
 
-    if (may_expire(c, g, &set)) {
+    if (has_any)
+        looked_at += g->member_count; /* whose subscriptions are read: not without need */
+    if (has_any && may_expire(c, g, &set)) {
         HASH_ITER (hh, g->topics, topic, tmp) {
             if (coord_subscribed_has(set, topic->name))
                 continue;

@@ -1555,6 +1555,66 @@ START_TEST(a_sweep_goes_in_slices_and_lives_through_deletions_on_its_way)
 }
 END_TEST
 
+/* A Stable group of so many members that subscribe nothing, with an offset that is old or not. */
+static void load_subscribers(const char *group, int32_t count, bool is_old)
+{
+    static const uint8_t nothing[] = {0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff};
+    struct group_member_view *v = xcalloc((size_t)count, sizeof *v);
+    char(*ids)[16] = xcalloc((size_t)count, sizeof *ids);
+    struct group_offset o = value_of(1);
+
+    for (int32_t i = 0; i < count; i++) {
+        (void)snprintf(ids[i], sizeof ids[i], "m%d", i);
+        v[i] = (struct group_member_view){.member_id = str_of(ids[i]),
+                                          .instance_id = STR_NULL,
+                                          .client_id = STR_LIT("c"),
+                                          .client_host = STR_LIT("/h"),
+                                          .rebalance_ms = 60000,
+                                          .session_ms = 60000,
+                                          .metadata = {nothing, sizeof nothing}};
+    }
+    step((struct group_event){.kind = GEV_LOAD_GROUP,
+                              .load_group = {.group = str_of(group),
+                                             .protocol_type = STR_LIT("consumer"),
+                                             .generation = 1,
+                                             .protocol = STR_LIT("range"),
+                                             .leader = STR_LIT("m0"),
+                                             .state_wall_ms = b.wall,
+                                             .members = v,
+                                             .member_count = count}});
+    o.commit_wall_ms = is_old ? b.wall - b.limits.retention_ms : b.wall;
+    step((struct group_event){.kind = GEV_LOAD_OFFSET,
+                              .load_offset = {.group = str_of(group),
+                                              .topic = STR_LIT("t"),
+                                              .value = &o,
+                                              .producer_id = -1}});
+    mem_free(ids);
+    mem_free(v);
+}
+
+START_TEST(subscriptions_are_read_for_old_offsets_only_and_count_as_looked_at)
+{
+    enum { MEMBERS = 15000 };
+
+    group_core_free(&b.core);
+    bench_core();
+    load_subscribers("young1", MEMBERS, false);
+    load_subscribers("young2", MEMBERS, false);
+    load_subscribers("old1", MEMBERS, true);
+    load_subscribers("old2", MEMBERS, true);
+    load_subscribers("old3", 1, true);
+    loaded();
+    step((struct group_event){.kind = GEV_EXPIRE});
+    ck_assert_int_eq(committed("young1", "t", 0), 1);
+    ck_assert_int_eq(committed("old1", "t", 0), -1);
+    ck_assert_int_eq(committed("old2", "t", 0), -1);
+    ck_assert_int_eq(committed("old3", "t", 0), 1); /* the next slice's */
+    ck_assert_int_eq(group_core_deadline_ms(b.core), b.now + 1);
+    pass(1);
+    ck_assert_int_eq(committed("old3", "t", 0), -1);
+}
+END_TEST
+
 /* ---- loading and unloading, section 11 */
 
 START_TEST(a_loaded_group_is_stable_and_its_sessions_run)
@@ -1885,6 +1945,7 @@ int main(void)
     tcase_add_test(t, a_group_that_was_used_while_its_tombstone_was_written_stays);
     tcase_add_test(t, a_sweep_whose_next_group_is_the_last_and_goes_is_over);
     tcase_add_test(t, a_sweep_goes_in_slices_and_lives_through_deletions_on_its_way);
+    tcase_add_test(t, subscriptions_are_read_for_old_offsets_only_and_count_as_looked_at);
     tcase_add_test(t, a_loaded_group_is_stable_and_its_sessions_run);
     tcase_add_test(t, a_loaded_group_above_the_limit_rebalances);
     tcase_add_test(t, while_it_loads_calls_are_answered_so);
