@@ -301,24 +301,42 @@ void coord_on_delete_group(struct group_core *c, const struct group_event *ev)
 
 /* ---- topics that are deleted */
 
+/* Over the fewer: a thousand topics may go at once, and there are many groups of one or two. */
+static int32_t tombs_named(struct coord_tombs *t, struct coord_group *g,
+                           struct coord_topic_set *set)
+{
+    struct coord_topic *topic, *tmp;
+    struct coord_topic_set *s;
+    int32_t gone = 0;
+
+    if (HASH_COUNT(g->topics) <= HASH_COUNT(set)) {
+        HASH_ITER (hh, g->topics, topic, tmp) {
+            if (coord_subscribed_has(set, topic->name))
+                gone += tombs_topic(t, topic);
+        }
+        return gone;
+    }
+    for (s = set; s != NULL; s = s->hh.next) {
+        topic = coord_topic_find(g, s->name);
+        gone += topic == NULL ? 0 : tombs_topic(t, topic);
+    }
+    return gone;
+}
+
 void coord_on_topics_deleted(struct group_core *c, const struct group_event *ev)
 {
+    struct subscribed named = {.c = c};
     struct coord_tombs t = {.c = c};
     struct coord_group *g, *tmp;
 
+    for (int32_t i = 0; i < ev->topics.count; i++)
+        add_topic(&named, ev->topics.names[i]);
     HASH_ITER (hh, c->groups, g, tmp) {
-        uint64_t stamp = ++c->next_stamp;
-        int32_t gone = 0;
-        for (int32_t i = 0; i < ev->topics.count; i++) {
-            struct coord_topic *topic = coord_topic_find(g, ev->topics.names[i]);
-            if (topic == NULL || topic->v[0]->stamp == stamp) /* named twice */
-                continue;
-            topic->v[0]->stamp = stamp;
-            gone += tombs_topic(&t, topic);
-        }
+        int32_t gone = tombs_named(&t, g, named.set);
         if (gone > 0 && gone == g->entry_count && g->state == GROUP_EMPTY && g->has_record &&
             g->pending_count == 0)
             coord_tombs_group(&t, g);
     }
     coord_tombs_end(&t);
+    coord_subscribed_fini(&named.set);
 }

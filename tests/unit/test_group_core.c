@@ -1305,12 +1305,14 @@ START_TEST(offsets_of_deleted_topics_go_from_every_group)
     two_members();
     commit_as(10, "g", "c-0001", 1, "t", 0, value_of(1));
     commit_as(11, "g", "c-0001", 1, "u", 0, value_of(2));
-    commit_as(12, "s", "", -1, "t", 3, value_of(3));
+    commit_as(12, "s", "", -1, "t", 3, value_of(3));      /* fewer topics than are deleted */
+    commit_as(13, "g", "c-0001", 1, "v", 0, value_of(4)); /* more */
     b.max_append_records = 0;
     step((struct group_event){.kind = GEV_TOPICS_DELETED, .topics = {names, 3}});
     ck_assert_int_eq(b.max_append_records, 2);
     ck_assert_int_eq(committed("g", "t", 0), -1);
     ck_assert_int_eq(committed("g", "u", 0), 2);
+    ck_assert_int_eq(committed("g", "v", 0), 4);
     ck_assert_int_eq(view("s").state, GROUP_DEAD);
     STATE(GROUP_STABLE);
 }
@@ -1583,11 +1585,10 @@ static void load_subscribers(const char *group, int32_t count, bool is_old)
                                              .members = v,
                                              .member_count = count}});
     o.commit_wall_ms = is_old ? b.wall - b.limits.retention_ms : b.wall;
-    step((struct group_event){.kind = GEV_LOAD_OFFSET,
-                              .load_offset = {.group = str_of(group),
-                                              .topic = STR_LIT("t"),
-                                              .value = &o,
-                                              .producer_id = -1}});
+    step((struct group_event){
+        .kind = GEV_LOAD_OFFSET,
+        .load_offset = {
+            .group = str_of(group), .topic = STR_LIT("t"), .value = &o, .producer_id = -1}});
     mem_free(ids);
     mem_free(v);
 }
