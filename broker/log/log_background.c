@@ -279,6 +279,8 @@ static void write_checkpoints(struct log_manager *m, bool recovery, bool start)
         enum err rc = recovery ? log_dir_checkpoint(m, m->dirs[i], CHECKPOINT_RECOVERY) : ERR_OK;
         if (rc == ERR_OK && start)
             rc = log_dir_checkpoint(m, m->dirs[i], CHECKPOINT_START);
+        if (rc == ERR_OK && start)
+            rc = log_dir_forget_gone(m, m->dirs[i], NULL);
         if (rc != ERR_OK && rc != ERR_OFFLINE)
             SLOG(ERROR, "log", "checkpoint not written", KV_S("dir", m->dirs[i]->path), KV_ERR(rc));
     }

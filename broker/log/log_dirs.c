@@ -284,6 +284,74 @@ static int64_t value_of(const struct log *l, enum checkpoint_kind kind)
     UNREACHABLE();
 }
 
+/* ---- checkpoints of deleted logs */
+void log_dir_note_gone(struct log_manager *m, struct log_dir *d, const char *folder)
+{
+    size_t n = strlen(folder);
+    struct gone_log *g;
+
+    lock_take(&m->lock);
+    HASH_FIND(hh, m->gone, folder, (unsigned)n, g);
+    if (g == NULL) {
+        g = xcalloc(1, sizeof *g + n + 1);
+        memcpy(g->folder, folder, n);
+        g->dir = d;
+        HASH_ADD_KEYPTR(hh, m->gone, g->folder, (unsigned)n, g);
+    }
+    g->files = (1u << CHECKPOINT_KINDS) - 1;
+    g->writing = 0;
+    lock_release(&m->lock);
+}
+
+enum err log_dir_forget_gone(struct log_manager *m, struct log_dir *d, const char *folder)
+{
+    struct gone_log *g, *tmp;
+    unsigned files = 0;
+    enum err rc = ERR_OK;
+
+    lock_take(&m->lock);
+    if (folder != NULL) {
+        HASH_FIND(hh, m->gone, folder, (unsigned)strlen(folder), g);
+        files = g == NULL ? 0 : g->files;
+    } else {
+        HASH_ITER (hh, m->gone, g, tmp)
+            files |= g->dir == d ? g->files : 0;
+    }
+    lock_release(&m->lock);
+    for (unsigned k = 0; rc == ERR_OK && k < CHECKPOINT_KINDS; k++)
+        if ((files & 1u << k) != 0)
+            rc = log_dir_checkpoint(m, d, (enum checkpoint_kind)k);
+    return rc;
+}
+
+/* The lines of a file were made: it says nothing of the logs that are gone by now. Lock held. */
+static void begin_forgetting(struct log_manager *m, const struct log_dir *d, unsigned file)
+{
+    struct gone_log *g, *tmp;
+
+    HASH_ITER (hh, m->gone, g, tmp)
+        if (g->dir == d)
+            g->writing |= file;
+}
+
+static void end_forgetting(struct log_manager *m, const struct log_dir *d, unsigned file)
+{
+    struct gone_log *g, *tmp;
+
+    lock_take(&m->lock);
+    HASH_ITER (hh, m->gone, g, tmp) {
+        if (g->dir != d || (g->writing & file) == 0)
+            continue;
+        g->files &= ~file;
+        g->writing &= ~file;
+        if (g->files == 0) {
+            HASH_DEL(m->gone, g);
+            mem_free(g);
+        }
+    }
+    lock_release(&m->lock);
+}
+
 enum err log_dir_checkpoint(struct log_manager *m, struct log_dir *d, enum checkpoint_kind kind)
 {
     struct buf lines = {0}, text = {0};
@@ -303,6 +371,7 @@ enum err log_dir_checkpoint(struct log_manager *m, struct log_dir *d, enum check
                    value);
         count++;
     }
+    begin_forgetting(m, d, 1u << kind);
     lock_release(&m->lock);
     checkpoint_begin(&text, count);
     buf_add(&text, lines.p == NULL ? (const uint8_t *)"" : lines.p, lines.len);
@@ -310,6 +379,8 @@ enum err log_dir_checkpoint(struct log_manager *m, struct log_dir *d, enum check
     enum err rc = fault_point("log.checkpoint.write");
     if (rc == ERR_OK)
         rc = fsx_replace_durably(path, text.p, text.len, 0644);
+    if (rc == ERR_OK)
+        end_forgetting(m, d, 1u << kind);
     lock_release(&m->checkpoint_lock);
     if (rc != ERR_OK)
         log_dir_fail(d, "write a checkpoint", rc);
@@ -322,6 +393,11 @@ enum err log_dir_checkpoint(struct log_manager *m, struct log_dir *d, enum check
 enum err log_manager_checkpoint_recovery(struct log_manager *m, struct log_dir *d)
 {
     return log_dir_checkpoint(m, d, CHECKPOINT_RECOVERY);
+}
+
+enum err log_manager_checkpoint_cleaner(struct log_manager *m, struct log_dir *d)
+{
+    return log_dir_checkpoint(m, d, CHECKPOINT_CLEANER);
 }
 
 enum err log_manager_checkpoint_hw(struct log_manager *m)

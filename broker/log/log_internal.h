@@ -32,6 +32,7 @@ void log_manager_post(struct log *l, unsigned work);
 void log_manager_lock_files(struct log_manager *m);
 void log_manager_unlock_files(struct log_manager *m);
 NODISCARD enum err log_manager_checkpoint_recovery(struct log_manager *m, struct log_dir *d);
+NODISCARD enum err log_manager_checkpoint_cleaner(struct log_manager *m, struct log_dir *d);
 
 /* What the background thread is asked to do for a log. */
 enum {

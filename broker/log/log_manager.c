@@ -213,6 +213,11 @@ static enum err load_one(struct load *ld, const char *name, struct errtext *why)
         SLOG(ERROR, "log", "log not loaded", KV_S("why", why->text));
         return ERR_OK; /* the others go on */
     }
+    if (rc == ERR_OK && l->clean_offset < a.clean_offset) { /* the file is told at the next look */
+        lock_take(&ld->m->lock);
+        ld->m->has_cleaned = true;
+        lock_release(&ld->m->lock);
+    }
     if (rc == ERR_OK && !table_add(ld->m, l)) {
         errtext_set(why, "%s is in two log dirs, one of them %s", name, ld->dir->path);
         log_free(&l);
@@ -290,6 +295,24 @@ static void run_threads(struct load *ld, int threads)
         ASSERT(pthread_join(t[--started], NULL) == 0);
 }
 
+/* Deleted before the checkpoints were written again, and then came a crash. */
+static void note_gone(struct load *ld)
+{
+    struct saved_offsets *s, *tmp;
+    struct log *l;
+
+    HASH_ITER (hh, ld->saved, s, tmp) {
+        lock_take(&ld->m->lock);
+        HASH_FIND(hh, ld->m->logs, s->name, (unsigned)strlen(s->name), l);
+        lock_release(&ld->m->lock);
+        if (l != NULL && l->dir == ld->dir)
+            continue;
+        char *folder = xasprintf("%s/%s", ld->dir->path, s->name);
+        log_dir_note_gone(ld->m, ld->dir, folder);
+        mem_free(folder);
+    }
+}
+
 static enum err load_dir(struct log_manager *m, struct log_dir *d, struct errtext *why)
 {
     struct load ld = {.m = m, .dir = d};
@@ -302,6 +325,7 @@ static enum err load_dir(struct log_manager *m, struct log_dir *d, struct errtex
     if (rc == ERR_OK) {
         ld.saved = log_dir_read_checkpoints(d);
         run_threads(&ld, m->options.recovery_threads_per_dir);
+        note_gone(&ld);
         rc = ld.rc;
         *why = ld.why;
         SLOG(INFO, "log", "log dir loaded", KV_S("dir", d->path), KV_I("logs", ld.count),
@@ -417,8 +441,12 @@ enum err log_manager_get_or_create(struct log_manager *m, struct str topic, int3
                               .config = c,
                               .was_clean = true,
                               .create = true};
-    struct log *l;
-    enum err rc = log_open(&a, &l, why);
+    struct log *l = NULL;
+    char *folder = xasprintf("%s/%.*s-%" PRId32, d->path, STR_ARG(topic), partition);
+    enum err rc = log_dir_forget_gone(m, d, folder);
+    mem_free(folder);
+    if (rc == ERR_OK)
+        rc = log_open(&a, &l, why);
     if (rc == ERR_OK && !uuid_is_zero(topic_id))
         rc = log_set_topic_id(l, topic_id);
     if (rc != ERR_OK) {
@@ -473,6 +501,7 @@ enum err log_manager_delete(struct log_manager *m, struct log *l)
     enum err rc = ERR_OK;
 
     take_out(m, l);
+    log_dir_note_gone(m, l->dir, l->folder->path);
     for (int32_t i = 0; rc == ERR_OK && i < l->segment_count; i++)
         rc = segment_pin(l->segments[i]); /* ranges in flight stay good */
     char *path = doomed_path(l);
@@ -521,6 +550,12 @@ static enum err close_logs(struct log_manager *m)
 static void free_logs(struct log_manager *m)
 {
     struct log *l, *tmp;
+    struct gone_log *g, *next;
+
+    HASH_ITER (hh, m->gone, g, next) {
+        HASH_DEL(m->gone, g);
+        mem_free(g);
+    }
 
     HASH_ITER (hh, m->logs, l, tmp) {
         HASH_DEL(m->logs, l);

@@ -16,6 +16,16 @@ struct doomed_folder {
     char path[];
 };
 
+/* A deleted log that checkpoint files may still tell of. They say so no more before one of the same
+ * name is made in that dir: a crash would give it the other's offsets. */
+struct gone_log {
+    UT_hash_handle hh; /* by folder */
+    struct log_dir *dir;
+    unsigned files;   /* bits by enum checkpoint_kind: may tell of it */
+    unsigned writing; /* those that are being written without it */
+    char folder[];
+};
+
 struct log_manager {
     struct log_manager_options options; /* dirs: not kept */
     struct log_dir **dirs;
@@ -29,6 +39,7 @@ struct log_manager {
     struct log_queue queue;              /* guarded by lock */
     size_t flush_waiting;                /* logs in it with LOG_WORK_FLUSH; guarded by lock */
     struct log_queue unlinks;            /* guarded by lock */
+    struct gone_log *gone;               /* guarded by lock */
     bool is_stopping;                    /* guarded by lock */
     bool has_failed_dirs;                /* guarded by lock */
     STAILQ_HEAD(, doomed_folder) doomed; /* guarded by lock */
@@ -71,6 +82,12 @@ enum checkpoint_kind {
 /* Writes one checkpoint file of one dir from the logs in the table. */
 NODISCARD enum err log_dir_checkpoint(struct log_manager *m, struct log_dir *d,
                                       enum checkpoint_kind kind);
+/* A log is deleted; its folder's path. */
+void log_dir_note_gone(struct log_manager *m, struct log_dir *d, const char *folder);
+/* Writes the files that may tell of an earlier log in that folder, if there are any; with NULL, of
+ * any in the dir. */
+NODISCARD enum err log_dir_forget_gone(struct log_manager *m, struct log_dir *d,
+                                       const char *folder);
 
 /* The checkpoint files of a dir, as read at load. */
 struct saved_offsets {

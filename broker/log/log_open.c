@@ -40,6 +40,7 @@ static enum err settle(struct log *l, const struct log_open_args *a, bool has_sn
     }
     l->start_offset = i64_max(a->start_offset, l->segments[0]->base_offset);
     l->high_watermark = i64_min(i64_max(a->high_watermark, l->start_offset), l->end_offset);
+    l->clean_offset = i64_min(l->clean_offset, l->end_offset);
     l->recovery_point = a->was_clean ? l->end_offset : i64_min(a->recovery_point, l->end_offset);
     epoch_cache_truncate_start(&l->epochs, l->start_offset);
     epoch_cache_truncate_end(&l->epochs, l->end_offset);

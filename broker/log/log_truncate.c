@@ -93,12 +93,12 @@ static enum err cut_active(struct log *l, int64_t offset)
 static enum err settle_end(struct log *l)
 {
     bool below_recovery_point = l->end_offset < l->recovery_point;
+    bool below_clean_offset = l->end_offset < l->clean_offset;
 
     l->generation++;
     l->high_watermark = i64_min(l->high_watermark, l->end_offset);
     l->start_offset = i64_min(l->start_offset, l->end_offset);
     l->recovery_point = i64_min(l->recovery_point, l->end_offset);
-    /* the checkpoint file follows; until then its larger offset only leaves more uncleaned */
     l->clean_offset = i64_min(l->clean_offset, l->end_offset);
     l->is_uncleanable = false;
     log_manager_post_clean(l);
@@ -113,13 +113,14 @@ static enum err settle_end(struct log *l)
             return rc;
     }
     log_check(l);
-    if (!below_recovery_point)
-        return ERR_OK;
     /* What comes after the cut is not on disk; a recovery that believed the old point would take
      * it unseen, and epochs from before the cut with it. So both files say so first. */
-    enum err rc = log_flush(l);
-    if (rc == ERR_OK && l->dir->manager != NULL)
+    enum err rc = below_recovery_point ? log_flush(l) : ERR_OK;
+    if (rc == ERR_OK && below_recovery_point && l->dir->manager != NULL)
         rc = log_manager_checkpoint_recovery(l->dir->manager, l->dir);
+    /* nor is it clean: a tombstone in it would go before the values that it ends */
+    if (rc == ERR_OK && below_clean_offset && l->dir->manager != NULL)
+        rc = log_manager_checkpoint_cleaner(l->dir->manager, l->dir);
     return rc;
 }
 

@@ -248,6 +248,106 @@ START_TEST(a_deleted_log_is_gone_but_its_ranges_stay)
 }
 END_TEST
 
+static void crash(void (*life)(void))
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        life();
+        _exit(0); /* without a word */
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+}
+
+/* A log with everything that the checkpoints tell. */
+static struct log *create_with_checkpoints(void)
+{
+    struct log *l = create("t", 0);
+
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(append(l, 1), KE_NONE);
+    log_set_high_watermark(l, 10);
+    ck_assert_int_eq(log_set_start_offset(l, 8), ERR_OK);
+    ck_assert_int_eq(log_flush(l), ERR_OK);
+    l->clean_offset = 9;
+    for (int k = 0; k < CHECKPOINT_KINDS; k++)
+        ck_assert_int_eq(log_dir_checkpoint(m, m->dirs[0], (enum checkpoint_kind)k), ERR_OK);
+    return l;
+}
+
+static void life_with_a_new_log_of_the_same_name(void)
+{
+    start();
+    ck_assert_int_eq(log_manager_delete(m, create_with_checkpoints()), ERR_OK);
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(append(create("u", i), 1), KE_NONE);
+    struct log *l = create("t", 0);
+    for (int i = 0; i < 5; i++)
+        ck_assert_int_eq(append(l, 1), KE_NONE);
+}
+START_TEST(checkpoints_of_a_deleted_log_say_nothing_of_the_next)
+{
+    options.dir_count = 1;
+    crash(life_with_a_new_log_of_the_same_name);
+    start();
+    struct log *l = log_manager_find(m, STR_LIT("t"), 0);
+    ck_assert_int_eq(log_start_offset(l), 0);
+    ck_assert_int_eq(log_end_offset(l), 5);
+    ck_assert_int_eq(log_high_watermark(l), 0);
+    ck_assert_int_eq(l->clean_offset, 0);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
+static void life_with_a_deletion(void)
+{
+    start();
+    ck_assert_int_eq(log_manager_delete(m, create_with_checkpoints()), ERR_OK);
+}
+static void life_with_a_new_log(void)
+{
+    start();
+    struct log *l = create("t", 0);
+    for (int i = 0; i < 5; i++)
+        ck_assert_int_eq(append(l, 1), KE_NONE);
+}
+START_TEST(nor_do_they_after_a_crash)
+{
+    options.dir_count = 1;
+    crash(life_with_a_deletion);
+    crash(life_with_a_new_log);
+    start();
+    struct log *l = log_manager_find(m, STR_LIT("t"), 0);
+    ck_assert_int_eq(log_start_offset(l), 0);
+    ck_assert_int_eq(log_end_offset(l), 5);
+    ck_assert_int_eq(l->clean_offset, 0);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
+static void life_with_a_truncation(void)
+{
+    start();
+    struct log *l = create_with_checkpoints();
+    ck_assert_int_eq(log_truncate_to(l, 8, &why), ERR_OK);
+    for (int i = 0; i < 5; i++)
+        ck_assert_int_eq(append(l, 1), KE_NONE);
+}
+/* What was appended in the place of what was clean is not. */
+START_TEST(a_truncation_takes_the_clean_offset_with_it)
+{
+    options.dir_count = 1;
+    crash(life_with_a_truncation);
+    start();
+    struct log *l = log_manager_find(m, STR_LIT("t"), 0);
+    ck_assert_int_eq(log_end_offset(l), 13);
+    ck_assert_int_eq(l->clean_offset, 8);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
 START_TEST(folders_left_to_delete_go_after_a_restart)
 {
     char path[400];
@@ -461,6 +561,9 @@ int main(void)
     tcase_add_test(t, identity_is_kept_and_must_agree);
     tcase_add_test(t, a_partition_in_two_dirs_is_refused);
     tcase_add_test(t, a_deleted_log_is_gone_but_its_ranges_stay);
+    tcase_add_test(t, checkpoints_of_a_deleted_log_say_nothing_of_the_next);
+    tcase_add_test(t, nor_do_they_after_a_crash);
+    tcase_add_test(t, a_truncation_takes_the_clean_offset_with_it);
     tcase_add_test(t, folders_left_to_delete_go_after_a_restart);
     tcase_add_test(t, a_failed_dir_is_told_once_and_the_other_goes_on);
     tcase_add_test(t, rolled_segments_are_flushed_in_the_background);
