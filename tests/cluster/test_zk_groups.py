@@ -347,6 +347,8 @@ def test_brokers_that_come_after_the_consumer(make_cluster, start):
     assert g.owners() == {}
     cluster.brokers[0].start()
     g.wait_shares([[0, 1]], 20, "the first real rebalance")
+    cluster.wait_brokers()
+    cluster.wait_isr("t", 2, 1)
     producer = Producer(cluster, "t", 2)
     producer.send(10)
     wait_seen([m], producer.all())

@@ -7,6 +7,9 @@
 
 #include <check.h>
 #include <librdkafka/rdkafka_mock.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 enum { WAIT_MS = 20000 };
@@ -109,6 +112,47 @@ START_TEST(what_was_held_of_an_earlier_start_is_not_handed_out)
 }
 END_TEST
 
+/* The same while the stream is being read, again and again: after each start its first record comes
+ * first, whatever was pulled before. */
+static _Atomic int64_t expected_next; /* -1: whatever comes */
+static _Atomic bool is_over;
+
+static void *read_all(void *arg)
+{
+    while (!atomic_load(&is_over)) {
+        rd_kafka_message_t *m = zkc_fetch_next(stream, 20);
+
+        if (m == NULL)
+            continue;
+        ck_assert_int_eq(m->offset, atomic_load(&expected_next));
+        atomic_store(&expected_next, m->offset + 1);
+        rd_kafka_message_destroy(m);
+    }
+    return NULL;
+}
+
+START_TEST(every_start_begins_with_its_first_record)
+{
+    pthread_t reader;
+
+    zkc_fetch_set_lease(fetch, INT64_MAX);
+    ck_assert_int_eq(pthread_create(&reader, NULL, read_all, NULL), 0);
+    for (uint32_t seq = 1; seq <= 8; seq++) {
+        int64_t until_ms = clock_mono_ms() + WAIT_MS;
+
+        atomic_store(&expected_next, 0);
+        zkc_fetch_start(fetch, "t", 0, stream, 0, seq);
+        while (atomic_load(&expected_next) < 1 + (int64_t)seq % 5) {
+            ck_assert_int_lt(clock_mono_ms(), until_ms);
+            (void)poll(NULL, 0, 1);
+        }
+        zkc_fetch_drop(fetch, "t", 0); /* what is handed out before it is over was expected */
+    }
+    atomic_store(&is_over, true);
+    ck_assert_int_eq(pthread_join(reader, NULL), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("zkc_fetch");
@@ -118,6 +162,7 @@ int main(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, a_stream_waits_as_long_as_it_was_set_to);
     tcase_add_test(t, what_was_held_of_an_earlier_start_is_not_handed_out);
+    tcase_add_test(t, every_start_begins_with_its_first_record);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

@@ -3,8 +3,8 @@
  * librdkafka points to from its messages (the topic's opaque) is always there.
  *
  * The lock guards the tables and the positions; it is never held across a call of librdkafka but
- * those that only read a message. A worker thread asks for first and last offsets, because
- * librdkafka blocks meanwhile. */
+ * those that only read a message or wake a queue. A worker thread asks for first and last offsets,
+ * because librdkafka blocks meanwhile. */
 #include "tools/zkconsumer/zkc_fetch.h"
 
 #include "common/base/clock.h"
@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 enum {
+    BATCH_MAX = 500,     /* taken from a stream's queue at once */
     NEXT_SLICE_MS = 100, /* one wait for a record; a close is noticed in between */
     RESOLVE_TIMEOUT_MS = 1000,
     RESOLVE_BATCH_MAX = 1000,
@@ -26,6 +27,8 @@ struct fetch_part {
     struct zkc_stream *stream;
     bool is_started, is_stopping, is_out_of_range, is_told;
     uint32_t start_seq, stop_seq;
+    uint64_t first_pull; /* pulls with a lower number may hold records of an earlier start */
+    bool was_started;    /* ever */
     int64_t drain_until_ms;
     int64_t handed, done; /* behind the last record handed out, and done with */
     bool is_dirty;        /* handed out and not done: in the stream's list */
@@ -42,8 +45,11 @@ struct fetch_topic {
 struct zkc_stream {
     struct zkc_fetch *fetch;
     rd_kafka_queue_t *queue;
-    rd_kafka_message_t *held; /* taken from the queue when the lease was over; its thread's */
-    uint32_t held_seq;        /* of the start that it was read under; the same */
+    /* taken from the queue and not looked at yet; its thread's */
+    rd_kafka_message_t *batch[BATCH_MAX];
+    ssize_t batch_next, batch_count;
+    uint64_t batch_number;    /* of the pull that took it: see zkc_fetch_start */
+    bool is_pulling;          /* guarded by lock */
     struct fetch_part *dirty; /* guarded by lock */
 };
 
@@ -66,6 +72,7 @@ struct zkc_fetch {
     struct lock lock;
     pthread_cond_t wake_streams; /* the lease was renewed, or closed */
     pthread_cond_t wake_worker;
+    pthread_cond_t pull_ended;
     pthread_t worker;
     /* guarded by lock */
     struct fetch_topic **topics;
@@ -77,6 +84,8 @@ struct zkc_fetch {
     int32_t out_of_range_count;
     struct wish *wishes, *answers;
     bool worker_stops;
+    uint64_t pulls;            /* numbers them */
+    struct zkc_stream *barred; /* no pull from this one begins */
 };
 
 /* ---- tables */
@@ -173,6 +182,30 @@ static void stop_rdkafka(struct fetch_part *p)
     (void)rd_kafka_consume_stop(p->topic->rkt, p->partition);
 }
 
+/* A partition that was here before begins again, perhaps at an earlier offset. What a stream has
+ * pulled from librdkafka of the earlier start must not be handed out: it would pass over what comes
+ * again. So no pull is under way and none begins while the new start is made, and pulls are
+ * numbered: one with a lower number than the start's is older than it. (What is still in the queue
+ * librdkafka knows to be outdated.) */
+static void bar(struct zkc_fetch *f, struct zkc_stream *s)
+{
+    lock_take(&f->lock);
+    f->barred = s;
+    if (s != NULL && s->is_pulling)
+        rd_kafka_queue_yield(s->queue); /* it may be waiting for a record */
+    while (s != NULL && s->is_pulling)
+        (void)lock_wait(&f->lock, &f->pull_ended, clock_mono_us() + NEXT_SLICE_MS * 1000);
+    lock_release(&f->lock);
+}
+
+static void unbar(struct zkc_fetch *f)
+{
+    lock_take(&f->lock);
+    f->barred = NULL;
+    ASSERT(pthread_cond_broadcast(&f->wake_streams) == 0);
+    lock_release(&f->lock);
+}
+
 void zkc_fetch_start(struct zkc_fetch *f, const char *topic, int32_t partition,
                      struct zkc_stream *s, int64_t offset, uint32_t seq)
 {
@@ -191,7 +224,10 @@ void zkc_fetch_start(struct zkc_fetch *f, const char *topic, int32_t partition,
     lock_release(&f->lock);
     if (was_started)
         stop_rdkafka(p);
+    bar(f, p->was_started ? s : NULL);
     lock_take(&f->lock);
+    p->first_pull = p->was_started ? f->pulls + 1 : 0;
+    p->was_started = true;
     p->stream = s;
     p->is_started = true;
     p->is_stopping = p->is_told = false;
@@ -207,6 +243,7 @@ void zkc_fetch_start(struct zkc_fetch *f, const char *topic, int32_t partition,
                        partition, rd_kafka_err2str(rd_kafka_last_error()));
         f->o.tell(f->o.arg, true, text);
     }
+    unbar(f);
 }
 
 /* Not started any more. True: librdkafka has to be told. */
@@ -520,9 +557,8 @@ static enum verdict judge_locked(struct zkc_stream *s, const rd_kafka_message_t 
 
     if (p == NULL || !p->is_started || p->is_stopping || p->stream != s || m->offset < p->handed)
         return DROP; /* of an earlier start, or not ours to hand out any more */
-    if (m == s->held && p->start_seq != s->held_seq)
+    if (s->batch_number < p->first_pull)
         return DROP; /* the records before it come again, and would be passed over */
-    s->held_seq = p->start_seq;
     if (clock_mono_ms() >= atomic_load(&s->fetch->lease_ms))
         return WAIT_FOR_LEASE;
     p->handed = m->offset + 1;
@@ -534,7 +570,8 @@ static enum verdict judge_locked(struct zkc_stream *s, const rd_kafka_message_t 
     return HAND_OUT;
 }
 
-/* Looks at a message. True: it is handed out. Else it is destroyed, or held. */
+/* Looks at the next message of the batch. True: it is handed out. Else it is destroyed, or stays.
+ */
 static bool offer(struct zkc_stream *s, rd_kafka_message_t *m, int64_t until_ms)
 {
     struct zkc_fetch *f = s->fetch;
@@ -555,10 +592,51 @@ static bool offer(struct zkc_stream *s, rd_kafka_message_t *m, int64_t until_ms)
         f->o.wake(f->o.arg);
     if (text[0] != 0)
         f->o.tell(f->o.arg, true, text);
-    s->held = v == WAIT_FOR_LEASE ? m : NULL;
+    s->batch_next += v != WAIT_FOR_LEASE;
     if (v == DROP)
         rd_kafka_message_destroy(m);
     return v == HAND_OUT;
+}
+
+static bool begin_pull(struct zkc_stream *s)
+{
+    struct zkc_fetch *f = s->fetch;
+
+    lock_take(&f->lock);
+    while (f->barred == s && !atomic_load(&f->is_closed))
+        (void)lock_wait(&f->lock, &f->wake_streams, clock_mono_us() + NEXT_SLICE_MS * 1000);
+    s->is_pulling = !atomic_load(&f->is_closed);
+    s->batch_number = ++f->pulls;
+    lock_release(&f->lock);
+    return s->is_pulling;
+}
+
+static void end_pull(struct zkc_stream *s)
+{
+    struct zkc_fetch *f = s->fetch;
+
+    lock_take(&f->lock);
+    s->is_pulling = false;
+    ASSERT(pthread_cond_broadcast(&f->pull_ended) == 0);
+    lock_release(&f->lock);
+}
+
+/* Waits for one, and takes with it what is there (librdkafka's batch call alone would wait until it
+ * has a whole batch). */
+static void fill_batch(struct zkc_stream *s, int64_t wait_ms)
+{
+    ssize_t more;
+
+    s->batch_next = s->batch_count = 0;
+    if (!begin_pull(s))
+        return;
+    s->batch[0] = rd_kafka_consume_queue(s->queue, (int)wait_ms);
+    s->batch_count = s->batch[0] != NULL;
+    if (s->batch_count > 0) {
+        more = rd_kafka_consume_batch_queue(s->queue, 0, s->batch + 1, BATCH_MAX - 1);
+        s->batch_count += more > 0 ? more : 0;
+    }
+    end_pull(s);
 }
 
 rd_kafka_message_t *zkc_fetch_next(struct zkc_stream *s, int64_t timeout_ms)
@@ -570,13 +648,14 @@ rd_kafka_message_t *zkc_fetch_next(struct zkc_stream *s, int64_t timeout_ms)
     if (!f->o.done_explicit)
         zkc_fetch_done(s);
     while (!atomic_load(&f->is_closed)) {
-        rd_kafka_message_t *m = s->held;
+        if (s->batch_next == s->batch_count)
+            fill_batch(s, i64_max(0, i64_min(until - now, NEXT_SLICE_MS)));
+        if (s->batch_next < s->batch_count) {
+            rd_kafka_message_t *m = s->batch[s->batch_next];
 
-        if (m == NULL)
-            m = rd_kafka_consume_queue(s->queue,
-                                       (int)i64_max(0, i64_min(until - now, NEXT_SLICE_MS)));
-        if (m != NULL && offer(s, m, until))
-            return m;
+            if (offer(s, m, until))
+                return m;
+        }
         now = clock_mono_ms();
         if (now >= until)
             break;
@@ -586,7 +665,7 @@ rd_kafka_message_t *zkc_fetch_next(struct zkc_stream *s, int64_t timeout_ms)
 
 bool zkc_fetch_holds(const struct zkc_stream *s)
 {
-    return s->held != NULL;
+    return s->batch_next < s->batch_count;
 }
 
 void zkc_fetch_done(struct zkc_stream *s)
@@ -681,6 +760,7 @@ enum err zkc_fetch_new(const struct zkc_fetch_options *o, struct zkc_fetch **out
     lock_init(&f->lock, LOCK_LEAF);
     lock_cond_init(&f->wake_streams);
     lock_cond_init(&f->wake_worker);
+    lock_cond_init(&f->pull_ended);
     ASSERT(pthread_create(&f->worker, NULL, worker_main, f) == 0);
     *out = f;
     return ERR_OK;
@@ -739,8 +819,10 @@ void zkc_fetch_free(struct zkc_fetch **fp)
     for (int32_t i = 0; i < f->topic_count; i++)
         topic_free(f->topics[i]);
     for (int32_t i = 0; i < f->stream_count; i++) {
-        if (f->streams[i]->held != NULL)
-            rd_kafka_message_destroy(f->streams[i]->held);
+        struct zkc_stream *st = f->streams[i];
+
+        for (ssize_t k = st->batch_next; k < st->batch_count; k++)
+            rd_kafka_message_destroy(st->batch[k]);
         rd_kafka_queue_destroy(f->streams[i]->queue);
         mem_free(f->streams[i]);
     }
@@ -752,6 +834,7 @@ void zkc_fetch_free(struct zkc_fetch **fp)
     mem_free(f->stopping);
     ASSERT(pthread_cond_destroy(&f->wake_streams) == 0);
     ASSERT(pthread_cond_destroy(&f->wake_worker) == 0);
+    ASSERT(pthread_cond_destroy(&f->pull_ended) == 0);
     lock_fini(&f->lock);
     mem_free(f);
 }

@@ -73,7 +73,7 @@ int64_t zkc_fetch_deadline_ms(struct zkc_fetch *f);
  * next_max_ms), or when closed. */
 rd_kafka_message_t *zkc_fetch_next(struct zkc_stream *s, int64_t timeout_ms);
 void zkc_fetch_done(struct zkc_stream *s);
-/* A record waits in the stream for the lease. Its thread. */
+/* Records wait in the stream, taken from librdkafka and not handed out. Its thread. */
 bool zkc_fetch_holds(const struct zkc_stream *s);
 /* Streams hand out nothing from here on, and nobody waits in them for long. */
 void zkc_fetch_close(struct zkc_fetch *f);

@@ -118,10 +118,29 @@ static const char *const passed[] = {
     "connections.max.idle.ms",
 };
 
+/* What librdkafka does otherwise than it suits us; a property of the same name wins. */
+static const char *const defaults[][2] = {
+    {"fetch.error.backoff.ms", "50"},
+    {"allow.auto.create.topics", "false"},
+    {"topic.metadata.refresh.fast.interval.ms", "100"},
+    /* new partitions and topics are heard of from ZooKeeper; this is how soon librdkafka knows */
+    {"topic.metadata.refresh.interval.ms", "10000"},
+    {"reconnect.backoff.ms", "50"},
+    {"reconnect.backoff.max.ms", "1000"},
+    /* over this many (of a stream) it stops fetching, and looks again only a second later; the
+     * 64 MiB of a partition (queued.max.messages.kbytes) are what bounds the memory */
+    {"queued.min.messages", "1000000"},
+};
+
 void zkc_settings_init(struct zkc_settings *s)
 {
+    char text[256];
+
     optab_defaults(&table, s);
     s->rk = rd_kafka_conf_new();
+    for (size_t i = 0; i < ARRAY_LEN(defaults); i++)
+        ASSERT(rd_kafka_conf_set(s->rk, defaults[i][0], defaults[i][1], text, sizeof text) ==
+               RD_KAFKA_CONF_OK);
 }
 
 void zkc_settings_fini(struct zkc_settings *s)
@@ -209,14 +228,6 @@ static enum err give_librdkafka(struct zkc_settings *s, struct errtext *why)
         {"fetch.message.max.bytes", numbers[0]},
         {"fetch.min.bytes", numbers[1]},
         {"fetch.wait.max.ms", numbers[2]},
-        {"fetch.error.backoff.ms", "50"},
-        {"allow.auto.create.topics", "false"},
-        {"topic.metadata.refresh.fast.interval.ms", "100"},
-        /* new partitions and topics are heard of from ZooKeeper; this is how soon librdkafka knows
-         */
-        {"topic.metadata.refresh.interval.ms", "10000"},
-        {"reconnect.backoff.ms", "50"},
-        {"reconnect.backoff.max.ms", "1000"},
     };
 
     (void)snprintf(numbers[0], sizeof numbers[0], "%" PRId64, s->message_max_bytes);
