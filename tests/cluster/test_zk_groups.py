@@ -356,6 +356,28 @@ def test_brokers_that_come_after_the_consumer(make_cluster, start):
     zk.close()
 
 
+def test_without_zookeeper_records_are_handed_out_as_long_as_nobody_else_can_own_them(make_cluster, start):
+    cluster = make_cluster(count=1)
+    cluster.create_topic("t", partitions=2)
+    producer = Producer(cluster, "t", 2)
+    m = start(cluster, "g")
+    producer.send(10)
+    wait_seen([m], producer.all())
+    cluster.zookeeper.kill()
+    time.sleep(SESSION_MS / 1000 + 0.5)  # the lease is two thirds of it
+    before = len(m.records())
+    producer.send(10)  # the broker goes on
+    time.sleep(1)
+    assert len(m.records()) == before, "handed out although the session may have ended"
+    cluster.zookeeper.start()
+    wait_seen([m], producer.all())
+    zk = cluster.zk_client()
+    Group(zk, "g").wait_shares([[0, 1]], 20, "the owners to be there")
+    wait_until(lambda: Group(zk, "g").offset(0) == 20, 10, "the offsets")
+    zk.stop()
+    zk.close()
+
+
 class Streams(Process):
     """An application of several streams, linked with the shared library."""
 
