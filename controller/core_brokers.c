@@ -71,8 +71,10 @@ static enum fate broker_register(struct controller_core *core, struct core_broke
     b->epoch = info->epoch;
     b->info_version = info->info_version;
     b->is_registered = true;
-    if (fate == FATE_NEW || fate == FATE_BOUNCED)
+    if (fate == FATE_NEW || fate == FATE_BOUNCED) {
         broker_reset(b);
+        b->is_uninformed = core->phase == CORE_ACTIVE;
+    }
     if (fate == FATE_BOUNCED)
         all_must_leave(core, b);
     if (fate == FATE_NEW && core->phase == CORE_ACTIVE)

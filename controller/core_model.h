@@ -32,6 +32,7 @@ struct core_broker {
     bool is_registered;
     bool is_shutting_down; /* asked for a controlled shutdown */
     bool is_suspected;
+    bool is_uninformed; /* registered while we are the controller, and not told of anything yet */
     struct core_replica_list replicas; /* assigned to it */
     int32_t replica_count;
     /* What it must be told next. Metadata is a place in core->metadata. */

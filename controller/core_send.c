@@ -340,13 +340,30 @@ static bool send_metadata(struct controller_core *core, struct core_broker *b)
     return n > 0;
 }
 
+/* Who lives comes before who leads. But a broker that has just started is told of all partitions in
+ * the same message: between two it would say to its clients that there are no topics. (Unless there
+ * are dead, which go alone.) */
+static void send_brokers(struct controller_core *core, struct core_broker *b)
+{
+    struct pick *picks = NULL;
+    int32_t n = 0;
+
+    b->brokers_sent_seq = core->brokers_seq;
+    if (b->is_uninformed && TAILQ_EMPTY(&core->metadata_dead)) {
+        n = metadata_news(&core->metadata, b->metadata_sent_seq, &picks);
+        b->metadata_sent_seq = core->metadata_seq;
+    }
+    b->is_uninformed = false;
+    send_add(core, b, CORE_UPDATE_METADATA, picks, n);
+    mem_free(picks);
+}
+
 static void flush_broker(struct controller_core *core, struct core_broker *b)
 {
     if (!b->is_registered || b->is_rpc_in_flight)
         return;
-    if (b->brokers_sent_seq < core->brokers_seq) { /* who lives comes before who leads */
-        b->brokers_sent_seq = core->brokers_seq;
-        send_add(core, b, CORE_UPDATE_METADATA, NULL, 0);
+    if (b->brokers_sent_seq < core->brokers_seq) {
+        send_brokers(core, b);
     } else if (b->outbox_leader_count > 0) {
         send_replicas(core, b, OUT_LEADER_AND_ISR);
     } else if (b->metadata_sent_seq < core->metadata_seq && send_metadata(core, b)) {

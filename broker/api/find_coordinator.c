@@ -197,7 +197,7 @@ static bool needs_groups(const struct request *r)
     return false;
 }
 
-void api_find_coordinator(struct request *r)
+static void serve(struct request *r)
 {
     if (!needs_groups(r) || leaders_are_known(r, metadata_current(r))) {
         answer(r, no_leader_text);
@@ -214,4 +214,9 @@ void api_find_coordinator(struct request *r)
     enum err rc = task_start(&f->task, r);
     if (rc != ERR_OK)
         answer(r, task_refusal_text(rc));
+}
+
+void api_find_coordinator(struct request *r)
+{
+    api_when_informed(r, serve);
 }

@@ -14,7 +14,6 @@
 
 enum {
     LEADER_WAIT_MS = 3000,
-    FIRST_WAIT_MS = 3000,
     /* a client that has not heard of a deletion must not bring the topic back (D19) */
     DELETED_STAYS_MS = 5000,
     TOPICS_CREATED_MAX = 100 /* by one Metadata request */
@@ -290,32 +289,8 @@ static void serve(struct request *r)
     answer(r, NULL);
 }
 
-/* ---- a broker that has just started */
-
-static bool knows_the_cluster(struct task *t, const struct metadata *m)
-{
-    (void)t;
-    return metadata_broker_count(m) > 0;
-}
-
-static void serve_first(struct task *t, bool is_timed_out)
-{
-    (void)is_timed_out; /* no controller so far: the answer says that nothing is known */
-    serve(t->request);
-}
-
 void api_metadata(struct request *r)
 {
-    struct task *t;
-    /* Between listening and the controller's first UpdateMetadata (milliseconds) we know of no
-     * topic; a client that is told so forgets all partitions that it is reading. */
-    if (metadata_broker_count(metadata_current(r)) == 0 &&
-        (t = api_alloc(r, 1, sizeof *t)) != NULL) {
-        t->is_ready = knows_the_cluster;
-        t->finish = serve_first;
-        t->timeout_ms = FIRST_WAIT_MS;
-        if (task_start(t, r) == ERR_OK)
-            return;
-    }
-    serve(r);
+    /* A client that is told of no topic forgets all partitions that it is reading. */
+    api_when_informed(r, serve);
 }

@@ -4,7 +4,7 @@
 #include "broker/config.h"
 #include "common/zk/coord.h"
 
-enum { TASK_MAGIC = 0x7461736b, TURNS_WAITING_MAX = 1000 };
+enum { TASK_MAGIC = 0x7461736b, TURNS_WAITING_MAX = 1000, FIRST_METADATA_MS = 3000 };
 
 static void task_finish(struct task *t, bool is_timed_out)
 {
@@ -159,4 +159,38 @@ const char *task_refusal_text(enum err e)
     return e == ERR_UNREACHABLE
                ? "ZooKeeper cannot be reached at the moment; what needs it has to be tried again"
                : "too many requests wait for the io threads; try again";
+}
+
+/* ---- a broker that has just started */
+
+struct first_wait {
+    struct task task;
+    void (*serve)(struct request *r);
+};
+
+static bool is_informed(struct task *t, const struct metadata *m)
+{
+    (void)t;
+    return metadata_broker_count(m) > 0;
+}
+
+static void first_finish(struct task *t, bool is_timed_out)
+{
+    (void)is_timed_out; /* no controller so far: the answer says that nothing is known */
+    CONTAINER_OF(t, struct first_wait, task)->serve(t->request);
+}
+
+void api_when_informed(struct request *r, void (*serve)(struct request *r))
+{
+    struct first_wait *w;
+    if (metadata_broker_count(metadata_current(r)) == 0 &&
+        (w = api_alloc(r, 1, sizeof *w)) != NULL) {
+        w->serve = serve;
+        w->task.is_ready = is_informed;
+        w->task.finish = first_finish;
+        w->task.timeout_ms = FIRST_METADATA_MS;
+        if (task_start(&w->task, r) == ERR_OK)
+            return;
+    }
+    serve(r);
 }

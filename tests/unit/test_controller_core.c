@@ -28,6 +28,7 @@ struct bench {
     bool asked_config, is_unclean;
     bool holds_replies; /* requests to brokers stay unanswered */
     int new_to[BROKERS_MAX], stopped[BROKERS_MAX], deleted[BROKERS_MAX];
+    int metadata_to[BROKERS_MAX], first_items[BROKERS_MAX]; /* partitions in the first of them */
 };
 static struct bench b;
 
@@ -70,6 +71,8 @@ static void answer_send(const struct core_fx *f)
         b.stopped[f->broker_id] += f->u.send.rpc == CORE_STOP_REPLICA;
         b.deleted[f->broker_id] += f->u.send.rpc == CORE_STOP_REPLICA && it->is_delete;
     }
+    if (f->u.send.rpc == CORE_UPDATE_METADATA && b.metadata_to[f->broker_id]++ == 0)
+        b.first_items[f->broker_id] = f->u.send.count;
     if (b.holds_replies)
         return;
     ev.u.rpc_reply.broker_id = f->broker_id;
@@ -1083,6 +1086,25 @@ START_TEST(a_slow_broker_gets_the_newest_state_once)
 }
 END_TEST
 
+/* Else it would tell its clients, until the next message, that there are no topics. */
+START_TEST(a_broker_that_starts_hears_of_brokers_and_partitions_at_once)
+{
+    load("123", "123", 1, "123");
+    memset(b.metadata_to, 0, sizeof b.metadata_to);
+    b.epochs[3] = 500; /* it bounced */
+    tell_brokers();
+    ck_assert_int_gt(b.metadata_to[3], 0);
+    ck_assert_int_eq(b.first_items[3], 1);
+    memset(b.metadata_to, 0, sizeof b.metadata_to);
+    set_live("1234"); /* a new one */
+    tell_brokers();
+    ck_assert_int_gt(b.metadata_to[4], 0);
+    ck_assert_int_eq(b.first_items[4], 1);
+    ck_assert_int_eq(b.first_items[1], 0); /* who knows all hears of the new one only */
+    done();
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("controller_core");
@@ -1131,6 +1153,7 @@ int main(void)
     tcase_add_test(t, reassignment_waits_for_its_target_and_then_lets_the_others_go);
     tcase_add_test(t, a_cancelled_reassignment_ends_where_it_began);
     tcase_add_loop_test(t, bad_targets_are_refused, 0, (int)ARRAY_LEN(bad_targets));
+    tcase_add_test(t, a_broker_that_starts_hears_of_brokers_and_partitions_at_once);
     tcase_add_test(t, a_slow_broker_gets_the_newest_state_once);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_ENV);
