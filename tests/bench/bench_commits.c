@@ -46,8 +46,8 @@ static struct {
     int64_t acked, errors, lost, checked;
     double *latencies_us; /* of acknowledged commits, the first latency_max */
     size_t latency_count, latency_max;
-    double *outages_ms; /* of the failover that is going on */
-    size_t outage_count;
+    double *outages_ms; /* of the failover that is going on; a group may lose one more in it */
+    size_t outage_count, outage_max;
     int without; /* groups without coordinator */
     bool is_final;
 } b;
@@ -196,7 +196,8 @@ static void got_back(struct group *g, uint32_t number, const struct kp_OffsetFet
         }
     }
     if (g->lost_at_us != 0) {
-        b.outages_ms[b.outage_count++] = (double)(clock_mono_us() - g->lost_at_us) / 1000;
+        if (b.outage_count < b.outage_max)
+            b.outages_ms[b.outage_count++] = (double)(clock_mono_us() - g->lost_at_us) / 1000;
         g->lost_at_us = 0;
         b.without--;
     }
@@ -332,7 +333,8 @@ int bench_commits(const struct bench_args *a)
     b.groups = xcalloc((size_t)a->groups, sizeof *b.groups);
     b.latency_max = 4 << 20;
     b.latencies_us = xcalloc(b.latency_max, sizeof *b.latencies_us);
-    b.outages_ms = xcalloc((size_t)a->groups, sizeof *b.outages_ms);
+    b.outage_max = 8 * (size_t)a->groups;
+    b.outages_ms = xcalloc(b.outage_max, sizeof *b.outages_ms);
     wire_init(answer, NULL);
     for (int i = 0; i < a->groups; i++) {
         (void)snprintf(b.groups[i].name, sizeof b.groups[i].name, "bench-group-%d", i);
