@@ -38,7 +38,7 @@ int32_t zkc_java_hash(const char *text);
 /* A topic filter: a regular expression over whole names; ',' is '|', blanks and surrounding quotes
  * are dropped, as Kafka's TopicFilter does. Of Java's syntax what POSIX extended expressions have,
  * and \d; other syntax is refused, as are expressions that would cost without bound. */
-enum { ZKC_FILTER_CHARS_MAX = 1000, ZKC_FILTER_REPEAT_MAX = 1000 };
+enum { ZKC_FILTER_CHARS_MAX = 1000, ZKC_FILTER_REPEAT_MAX = 100 };
 struct zkc_filter {
     char *text; /* as registered */
     regex_t re;
