@@ -16,6 +16,7 @@ takes what was rarest: 15 minutes give ten of each). --kafka JARS: Apache Kafka'
 Ends with 0 when all held, and prints one line a fault and kind.
 """
 import argparse
+import json
 import os
 import pathlib
 import random
@@ -441,7 +442,14 @@ class ZooKeeperKind(Kind):
         return {"lost": self.groups.lost(acked, self.members), "two owners": self.two_owners(),
                 "not assigned": self.groups.not_owner(self.members, self.owners, GROUP, self.slack)}
 
+    def write_down(self):
+        """What the verdict was read from: one file a member, and the owners."""
+        for m in self.members:
+            (self.folder / f"{m.name}.jsonl").write_text("".join(json.dumps(e) + "\n" for e in m.events()))
+        (self.folder / "owners.json").write_text(json.dumps({"owners": self.owners.history, "paused": self.paused}, indent=1))
+
     def stop(self):
+        self.write_down()
         self.owners.stop()
         super().stop()
 

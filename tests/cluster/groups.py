@@ -219,13 +219,17 @@ class Owners:
             self.zk.DataWatch(f"{base}/{p}", self.watcher(f"{topic}-{p}"))
 
     def watcher(self, partition):
-        return lambda data, stat, event: self.changed(partition, data)
+        return lambda data, stat, event: self.changed(partition, data, stat)
 
-    def changed(self, partition, data):
+    def changed(self, partition, data, stat):
+        """Whoever is there has been since the znode was made, however late we hear of it."""
         owner = data.decode().rpartition("-")[0] if data else None  # a thread id is CONSUMER-NUMBER
+        now = time.monotonic()
+        since = stat.ctime / 1000 - time.time() + now if owner else now
         with self.lock:
-            if self.history[partition][-1][1] != owner:
-                self.history[partition].append((time.monotonic(), owner))
+            history = self.history[partition]
+            if history[-1][1] != owner:
+                history.append((max(since, history[-1][0]), owner))
 
     def owned(self, consumer):
         with self.lock:
@@ -251,10 +255,10 @@ def zookeeper_member(name, argv, owners, group, parse, env=None):
 
 
 def not_owner(members, owners, group, slack):
-    """Records printed by a member that did not own the partition slack(member, time) seconds before (what it had in hand), by the znodes;
-    the watch that writes their history may be a second late."""
+    """Records printed by a member that did not own the partition slack(member, time) seconds before (what it had in hand), by the znodes.
+    ZooKeeper's clock counts in ms: a tenth of a second is granted."""
     return [(m.name, p, o, e["t"]) for m in members for e in m.events() for p, o in e.get("r", ())
-            if not owners.was_owner(p, f"{group}_{m.name}", e["t"] - slack(m, e["t"]), e["t"] + 1)]
+            if not owners.was_owner(p, f"{group}_{m.name}", e["t"] - slack(m, e["t"]), e["t"] + 0.1)]
 
 
 class Seen:
