@@ -261,5 +261,7 @@ void topic_config_make_lenient(const struct config *c, struct str topic,
             SLOG(WARN, "config", "stored topic config is ignored", KV_STR("topic", topic),
                  KV_S("error", why.text));
     to_log_config(&v, out);
+    if (str_eq_z(topic, "__consumer_offsets"))
+        out->early_roll_bytes = c->kafuka_offsets_compact_bytes;
     values_fini(&v);
 }

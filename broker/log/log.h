@@ -20,6 +20,9 @@ struct log_config {
     int64_t segment_bytes, segment_ms, segment_jitter_ms;
     int64_t retention_bytes, retention_ms;
     int64_t flush_messages, flush_ms;
+    /* Compacted: the active segment is closed, so that it can be compacted, when it is this large
+     * and as large as all others together; 0: only by the other limits. */
+    int64_t early_roll_bytes;
     int64_t file_delete_delay_ms, delete_retention_ms, min_compaction_lag_ms, max_compaction_lag_ms;
     int64_t timestamp_before_max_ms, timestamp_after_max_ms;
     double min_cleanable_dirty_ratio;

@@ -43,6 +43,18 @@ static bool time_is_up(const struct log *l, int64_t max_timestamp_ms, int64_t no
     return waited_ms > limit_ms;
 }
 
+/* A full segment of a log that is compacted to a few KiB would be read again and again by who loads
+ * the log. That the others together are no larger keeps the work of compaction in proportion to
+ * what is appended. */
+static bool is_worth_compacting(const struct log *l)
+{
+    const struct log_segment *s = log_active(l);
+    int64_t early_bytes = l->config.early_roll_bytes;
+
+    return UNLIKELY(early_bytes > 0) && l->config.is_compact && s->size >= early_bytes &&
+           s->size >= log_size(l) - s->size;
+}
+
 /* The first timestamp of a segment that was loaded is read when it is first asked for. */
 static enum err load_first_timestamp(struct log_segment *s)
 {
@@ -71,7 +83,8 @@ enum err log_roll_if_due(struct log *l, int64_t bytes, int64_t max_timestamp_ms,
         return rc;
     if (LIKELY(s->size <= l->config.segment_bytes - bytes &&
                last_offset - s->base_offset <= INT32_MAX &&
-               !time_is_up(l, max_timestamp_ms, now_ms) && !index_is_full(l)))
+               !time_is_up(l, max_timestamp_ms, now_ms) && !index_is_full(l) &&
+               !is_worth_compacting(l)))
         return ERR_OK;
     /* Where a compacted leader has a gap, the new segment begins with it, not behind it as Kafka's:
      * segments without a gap between them are known to have lost nothing. */

@@ -333,6 +333,21 @@ START_TEST(bad_topic_configs_are_refused_or_left_out)
 }
 END_TEST
 
+START_TEST(only_the_offsets_topic_is_closed_early_for_compaction)
+{
+    static const struct topic_override compact = {"cleanup.policy", "compact"};
+    struct errtext why = {""};
+    struct config *c = made("zookeeper.connect=z", ERR_OK, &why);
+    struct log_config lc;
+
+    topic_config_make_lenient(c, STR_LIT("__consumer_offsets"), &compact, 1, &lc);
+    ck_assert_int_eq(lc.early_roll_bytes, 1048576);
+    topic_config_make_lenient(c, STR_LIT("other"), &compact, 1, &lc);
+    ck_assert_int_eq(lc.early_roll_bytes, 0);
+    config_free(&c);
+}
+END_TEST
+
 /* ---- listeners */
 
 static const struct {
@@ -451,6 +466,7 @@ int main(void)
     tcase_add_test(c, dynamic_options_come_over_static_ones_and_say_where_they_are_from);
     tcase_add_test(c, overrides_come_over_the_brokers_values);
     tcase_add_test(c, bad_topic_configs_are_refused_or_left_out);
+    tcase_add_test(c, only_the_offsets_topic_is_closed_early_for_compaction);
     tcase_add_loop_test(c, an_endpoint_is_name_host_and_port, 0, ARRAY_LEN(endpoints));
     tcase_add_test(c, listeners_have_protocols_advertised_hosts_and_one_for_brokers);
     tcase_add_loop_test(c, listeners_that_cannot_be_are_refused, 0, 8);

@@ -180,6 +180,33 @@ START_TEST(segments_roll_by_bytes_and_time)
 }
 END_TEST
 
+/* So that a log whose records replace each other is compacted long before segment.bytes, and one
+ * that has large compacted segments is not compacted all the time. */
+START_TEST(a_compacted_log_rolls_early_when_the_active_segment_outweighs_the_rest)
+{
+    fix_config.is_compact = true;
+    fix_config.early_roll_bytes = 500;
+    fix_open(true);
+    for (int i = 0; i < 100; i++)
+        fix_append(1);
+    ck_assert_int_ge(fix_log->segment_count, 3);
+    for (int32_t i = 0; i + 1 < fix_log->segment_count; i++) {
+        int64_t before = 0;
+        for (int32_t k = 0; k < i; k++)
+            before += fix_log->segments[k]->size;
+        int64_t limit = i64_max(before, fix_config.early_roll_bytes);
+        ck_assert_int_ge(fix_log->segments[i]->size, limit);
+        ck_assert_int_lt(fix_log->segments[i]->size, limit + 200);
+    }
+    fix_config.is_compact = false;
+    log_set_config(fix_log, &fix_config);
+    int32_t count = fix_log->segment_count;
+    for (int i = 0; i < 100; i++)
+        fix_append(1);
+    ck_assert_int_eq(fix_log->segment_count, count);
+}
+END_TEST
+
 /* ---- validation */
 struct bad_batch {
     const char *what;
@@ -1111,6 +1138,7 @@ int main(void)
     tcase_add_test(t, a_follower_appends_what_the_leader_has);
     tcase_add_test(t, a_follower_refuses_damaged_bytes);
     tcase_add_test(t, segments_roll_by_bytes_and_time);
+    tcase_add_test(t, a_compacted_log_rolls_early_when_the_active_segment_outweighs_the_rest);
     suite_add_tcase(s, t);
     t = tcase_create("validation");
     tcase_add_checked_fixture(t, fix_setup, fix_teardown);
