@@ -6,8 +6,9 @@
  *                      <base>.*.cleaned and synced
  *           (lock)     .cleaned becomes .swap, the old segments .deleted, .swap the segment
  *   end     (lock)     the dirty part is clean
- * Whatever takes bytes away meanwhile raises the log's generation, and the run gives up. A crash
- * leaves .cleaned, which goes, or .swap, which is put in place when the log is loaded. */
+ * When the log's end is cut meanwhile, the run gives up. When its oldest segments go, what it makes
+ * of them goes too, and it goes on with the others. A crash leaves .cleaned, which goes, or .swap,
+ * which is put in place when the log is loaded. */
 #include "broker/log/cleaner.h"
 
 #include "common/base/clock.h"
@@ -38,7 +39,7 @@ struct run {
     int64_t now_ms;
     struct clean_plan plan;
     struct log_config config;
-    uint32_t generation;
+    uint32_t generation, cuts; /* the log's, at the begin */
     struct source *sources;
     int32_t count;
     struct index_txn_entry *aborted; /* by first offset */
@@ -121,6 +122,7 @@ static bool begin_locked(struct run *r, enum err *rc)
         return false;
     r->config = l->config;
     r->generation = l->generation;
+    r->cuts = l->cuts;
     r->sources = xcalloc((size_t)l->segment_count, sizeof *r->sources);
     for (int32_t i = 0; i < l->segment_count; i++) {
         struct log_segment *s = l->segments[i];
@@ -367,32 +369,51 @@ static enum err copy_source(struct run *r, struct clean_filter *f, const struct 
     return rc == ERR_NOT_FOUND ? ERR_OK : rc;
 }
 
-/* Puts the new segment in the place of the sources. BAD_VERSION: they are not what they were. */
+/* Where a source is in the log now; -1: retention took it away. Lock held. */
+static int32_t place_of(const struct run *r, int32_t source)
+{
+    int64_t base_offset = r->sources[source].base_offset;
+    int32_t at = log_segment_index(r->log, base_offset);
+
+    return at >= 0 && r->log->segments[at]->base_offset == base_offset ? at : -1;
+}
+
+/* Whether the new segment may take the place of the sources, and where. NOT_FOUND: they have all
+ * gone. BAD_VERSION: they are not what they were; if some have gone, what was to go from the others
+ * is there still, so the dirty part is not clean. */
+static enum err find_place(const struct run *r, int32_t first, int32_t count, int32_t *at_out)
+{
+    *at_out = place_of(r, first);
+    if (log_dir_is_offline(r->log->dir))
+        return ERR_OFFLINE;
+    if (r->log->cuts != r->cuts)
+        return ERR_BAD_VERSION;
+    if (*at_out >= 0)
+        return ERR_OK;
+    return place_of(r, first + count - 1) < 0 ? ERR_NOT_FOUND : ERR_BAD_VERSION;
+}
+
+/* Puts the new segment in the place of the sources; errors as find_place. */
 static enum err put_in_place(struct run *r, int32_t first, int32_t count, struct output *o)
 {
-    struct log *l = r->log;
+    int32_t at;
 
     for (int32_t i = first; i < first + count; i++) /* or they would look like being read */
         segment_unref(&r->sources[i].segment);
     struct log_segment *s = clean_writer_segment(&o->writer, o->mtime_ms);
     take(r);
-    enum err rc = l->generation == r->generation ? ERR_OK : ERR_BAD_VERSION;
-    if (rc == ERR_OK && log_dir_is_offline(l->dir))
-        rc = ERR_OFFLINE;
-    if (rc == ERR_OK) {
-        int32_t at = log_segment_index(l, r->sources[first].base_offset);
-        rc = log_replace_segments(l, at, count, s);
-    } else {
-        segment_unref(&s);
-    }
-    give(r);
+    enum err rc = find_place(r, first, count, &at);
     if (rc == ERR_OK)
-        rc = fault_point("log.clean.after_swap");
+        rc = log_replace_segments(r->log, at, count, s);
+    else
+        segment_unref(&s);
+    give(r);
+    if (rc != ERR_OK)
+        return rc;
+    rc = fault_point("log.clean.after_swap");
     if (rc == ERR_OK)
         rc = fsx_sync_dir(o->writer.folder->path);
-    if (rc != ERR_OK && rc != ERR_BAD_VERSION && rc != ERR_OFFLINE)
-        rc = write_failed(r, "put a compacted segment in place", ERR_IO);
-    return rc;
+    return rc == ERR_OK ? rc : write_failed(r, "put a compacted segment in place", ERR_IO);
 }
 
 static enum err finish_group(struct run *r, int32_t first, int32_t count, struct output *o)
@@ -420,12 +441,24 @@ static enum err clean_group(struct run *r, struct clean_filter *f, int32_t first
     bool is_wanted = o.is_changed || count > 1;
     if (rc == ERR_OK && is_wanted)
         rc = finish_group(r, first, count, &o);
-    if (rc == ERR_OK)
+    if (rc == ERR_NOT_FOUND) {
+        is_wanted = false;
+        rc = ERR_OK;
+    } else if (rc == ERR_OK) {
         r->stats->segments_after++;
+    }
     /* once the dir is offline the next start decides what they are worth */
     clean_writer_close(&o.writer, rc != ERR_OFFLINE && (rc != ERR_OK || !is_wanted));
     log_folder_unref(&folder);
     return rc;
+}
+
+static bool is_gone(struct run *r, int32_t source)
+{
+    take(r);
+    bool gone = r->log->cuts == r->cuts && place_of(r, source) < 0;
+    give(r);
+    return gone;
 }
 
 static enum err clean_groups(struct run *r)
@@ -442,6 +475,9 @@ static enum err clean_groups(struct run *r)
     for (int32_t i = 0, n; rc == ERR_OK && i < r->count; i += n) {
         if (r->sources[i].base_offset >= r->map_end_offset)
             break;
+        n = 1;
+        if (is_gone(r, i))
+            continue;
         n = group_of(r, i);
         rc = clean_group(r, &f, i, n);
     }
@@ -461,7 +497,7 @@ static enum err end(struct run *r, enum err rc)
     struct log *l = r->log;
 
     take(r);
-    if (l->generation != r->generation && (rc == ERR_OK || is_of_bytes(rc)))
+    if ((rc == ERR_OK && l->cuts != r->cuts) || (is_of_bytes(rc) && l->generation != r->generation))
         rc = ERR_BAD_VERSION; /* bytes may have been cut under our eyes */
     if (rc == ERR_OK)
         l->clean_offset = r->stats->end_offset = r->map_end_offset;

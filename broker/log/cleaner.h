@@ -125,7 +125,7 @@ struct clean_stats {
     bool is_map_full;
 };
 /* Cleans what may be cleaned, whatever the ratio; without the lock for all that takes time. OK:
- * done, or there was nothing (end_offset == dirty_offset). BAD_VERSION: bytes were taken away
+ * done, or there was nothing (end_offset == dirty_offset). BAD_VERSION: the log's end was cut
  * meanwhile; BUSY: asked to stop; NO_MEMORY, NO_SPACE, LIMIT (of descriptors): for another time.
  * OFFLINE: the dir is, now or before. CORRUPT, UNSUPPORTED, TOO_LARGE, IO: these bytes can't be
  * cleaned, why says which; the log is set aside. In each case the log is as good as before. */

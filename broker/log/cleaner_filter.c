@@ -87,7 +87,7 @@ static bool keep_record(const struct clean_filter *f, const uint8_t *batch, cons
 /* Fills f->keep with a byte a record. */
 struct choice {
     int32_t read, kept;
-    bool has_tombstone; /* among those kept */
+    bool has_tombstone; /* among those kept and below the map's end */
 };
 static enum err choose(struct clean_filter *f, const uint8_t *batch, size_t len, struct choice *out)
 {
@@ -104,7 +104,7 @@ static enum err choose(struct clean_filter *f, const uint8_t *batch, size_t len,
         buf_add(&f->keep, &keep, 1);
         out->read++;
         out->kept += keep;
-        out->has_tombstone |= keep && r.value.len < 0;
+        out->has_tombstone |= keep && r.value.len < 0 && r.offset < f->map_end_offset;
     }
     return rc == ERR_NOT_FOUND ? ERR_OK : rc;
 }

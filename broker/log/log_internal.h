@@ -96,6 +96,7 @@ struct log {
     uint64_t epochs_formatted; /* how often the epochs were taken for writing */
     uint64_t epochs_written;   /* which of those is in the file; guarded by the files lock */
     uint32_t generation; /* rises when bytes are taken away: a flush under way then says nothing */
+    uint32_t cuts;       /* rises when they are taken away at the end: so does a cleaner's run */
     bool has_snapshots, is_folder_dirty, is_dir_dirty, is_metadata_dirty;
     int32_t deleted_count, deleted_cap;
     struct deleted_segment *deleted; /* oldest first */

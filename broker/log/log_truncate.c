@@ -96,6 +96,7 @@ static enum err settle_end(struct log *l)
     bool below_clean_offset = l->end_offset < l->clean_offset;
 
     l->generation++;
+    l->cuts++;
     l->high_watermark = i64_min(l->high_watermark, l->end_offset);
     l->start_offset = i64_min(l->start_offset, l->end_offset);
     l->recovery_point = i64_min(l->recovery_point, l->end_offset);

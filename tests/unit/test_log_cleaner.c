@@ -209,6 +209,9 @@ static void see_batch(struct reader *rd, const uint8_t *b, size_t len)
         }
         return;
     }
+    /* the time of tombstones begins with the run that takes the values before them away */
+    if ((batch_attributes(b) & BATCH_DELETE_HORIZON) != 0)
+        ck_assert_int_lt(batch_base_offset(b), cleaned_upto);
     if ((batch_attributes(b) & BATCH_TRANSACTIONAL) != 0 && rd->is_aborted[p])
         return;
     see_records(b, len);
@@ -708,6 +711,90 @@ START_TEST(a_truncation_under_way_ends_the_run)
 }
 END_TEST
 
+/* Retention and DeleteRecords only take the oldest segments: the run goes on with the others, or a
+ * log with cleanup.policy=compact,delete whose runs take long would never be compacted. */
+static bool retain_at_pace(void *arg, struct log *l, int64_t bytes)
+{
+    (void)bytes;
+    if (--paces == 0) {
+        ck_assert_int_eq(log_set_start_offset(l, *(int64_t *)arg), ERR_OK);
+        ck_assert_int_gt(log_delete_old(l, now_ms), 0);
+    }
+    return true;
+}
+/* What they ended does not come back. */
+static void let_tombstones_go(void)
+{
+    for (int i = 0; i < 2; i++) {
+        now_ms += fix_config.delete_retention_ms + 1;
+        append(1, -1, false, -1, false, CODEC_NONE);
+        ck_assert_int_eq(log_roll(fix_log, now_ms), ERR_OK);
+        append(1, -1, false, -1, false, CODEC_NONE);
+        commit_all();
+        clean();
+        check();
+    }
+}
+
+START_TEST(retention_under_way_does_not_end_the_run)
+{
+    fix_config.segment_bytes = 40000;
+    log_set_config(fix_log, &fix_config);
+    for (int i = 0; i < 4000; i++)
+        append(4, -1, false, -1, false, CODEC_NONE);
+    commit_all();
+    int64_t to = model_end / 2;
+    paces = _i;
+    struct clean_env env = {.map_bytes_max = 1 << 20,
+                            .buffer_bytes = 1000,
+                            .load_factor = 0.9,
+                            .go_on = retain_at_pace,
+                            .arg = &to};
+    enum err rc = log_clean(fix_log, &env, now_ms, &stats, &fix_why);
+    ck_assert_msg(paces <= 0, "the run has only %d paces", _i - paces);
+    ck_assert_msg(rc == ERR_OK, "%s: %s", err_text(rc), fix_why.text);
+    ck_assert_int_eq(fix_log->clean_offset, log_active(fix_log)->base_offset);
+    ck_assert_int_ge(log_start_offset(fix_log), to);
+    cleaned_upto = stats.end_offset;
+    check();
+    check_compact(stats.end_offset);
+    ck_assert_int_eq(fix_file_size("00000000000000000000.log.cleaned"), -1);
+    fix_reopen(_i % 2 == 0);
+    check();
+    check_compact(stats.end_offset);
+    let_tombstones_go();
+}
+END_TEST
+
+/* Some segments of a group go while it is copied: what the others still hold is not clean. */
+START_TEST(retention_in_a_group_under_way_ends_the_run)
+{
+    fix_config.segment_bytes = 8000;
+    log_set_config(fix_log, &fix_config);
+    for (int i = 0; i < 4000; i++)
+        append(4, -1, false, -1, false, CODEC_NONE);
+    commit_all();
+    fix_config.segment_bytes = 1 << 20;
+    log_set_config(fix_log, &fix_config);
+    int64_t to = log_segment_end(fix_log, 50);
+    struct clean_env env = {.map_bytes_max = 1 << 20,
+                            .buffer_bytes = 1000,
+                            .load_factor = 0.9,
+                            .go_on = retain_at_pace,
+                            .arg = &to};
+    paces = (int)(log_size(fix_log) / (64 << 10)) + 3; /* after the map, in the first group */
+    ck_assert_int_eq(log_clean(fix_log, &env, now_ms, &stats, &fix_why), ERR_BAD_VERSION);
+    ck_assert_int_le(paces, 0);
+    ck_assert_int_eq(log_start_offset(fix_log), to);
+    ck_assert_int_eq(fix_log->clean_offset, 0);
+    check();
+    clean();
+    check();
+    check_compact(stats.end_offset);
+    let_tombstones_go();
+}
+END_TEST
+
 static bool stop_at_pace(void *arg, struct log *l, int64_t bytes)
 {
     (void)arg;
@@ -878,6 +965,8 @@ int main(void)
     tcase_add_test(t, gaps_of_a_compacted_leader_are_no_damage);
     tcase_add_test(t, a_lost_file_replaces_nothing);
     tcase_add_loop_test(t, a_truncation_under_way_ends_the_run, 1, 12);
+    tcase_add_loop_test(t, retention_under_way_does_not_end_the_run, 1, 20);
+    tcase_add_test(t, retention_in_a_group_under_way_ends_the_run);
     tcase_add_test(t, a_run_can_be_stopped);
     suite_add_tcase(s, t);
     tcase_add_checked_fixture(r, setup, fix_teardown);
