@@ -112,6 +112,44 @@ START_TEST(what_was_held_of_an_earlier_start_is_not_handed_out)
 }
 END_TEST
 
+static bool collects_out_of_range(void)
+{
+    struct zkc_fetch_result r;
+    bool any = false;
+
+    while (zkc_fetch_collect(fetch, clock_mono_ms(), &r))
+        any |= r.kind == ZKC_FETCHED_OUT_OF_RANGE;
+    return any;
+}
+
+/* Nor does an error of an earlier start reset the next one, which would pass over records. */
+START_TEST(an_error_of_an_earlier_start_is_not_the_next_one_s)
+{
+    bool was_behind = false; /* the error came with the records, behind them */
+
+    ck_assert_int_eq(rd_kafka_mock_topic_create(cluster, "u", 1, 1), RD_KAFKA_RESP_ERR_NO_ERROR);
+    for (uint32_t seq = 1; !was_behind; seq += 3) {
+        ck_assert_uint_lt(seq, 60);
+        zkc_fetch_set_lease(fetch, INT64_MIN);
+        zkc_fetch_start(fetch, "t", 0, stream, 0, seq);
+        (void)poll(NULL, 0, 200);
+        zkc_fetch_start(fetch, "u", 0, stream, 100, seq + 1);
+        (void)poll(NULL, 0, 200 * (int)seq);
+        ck_assert_ptr_null(zkc_fetch_next(stream, 10));
+        bool was_first = collects_out_of_range();
+        zkc_fetch_start(fetch, "u", 0, stream, 0, seq + 2);
+        zkc_fetch_set_lease(fetch, INT64_MAX);
+        for (int64_t offset = 0; offset < 5; offset++)
+            check_next(offset);
+        was_behind = !was_first && zkc_fetch_holds(stream);
+        ck_assert_ptr_null(zkc_fetch_next(stream, 10));
+        ck_assert(!collects_out_of_range());
+        zkc_fetch_drop(fetch, "u", 0);
+        zkc_fetch_drop(fetch, "t", 0);
+    }
+}
+END_TEST
+
 /* The same while the stream is being read, again and again: after each start its first record comes
  * first, whatever was pulled before. */
 static _Atomic int64_t expected_next; /* -1: whatever comes */
@@ -162,6 +200,7 @@ int main(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, a_stream_waits_as_long_as_it_was_set_to);
     tcase_add_test(t, what_was_held_of_an_earlier_start_is_not_handed_out);
+    tcase_add_test(t, an_error_of_an_earlier_start_is_not_the_next_one_s);
     tcase_add_test(t, every_start_begins_with_its_first_record);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

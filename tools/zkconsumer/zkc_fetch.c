@@ -516,9 +516,10 @@ static struct fetch_part *part_of_locked(const rd_kafka_message_t *m)
 }
 
 /* True: an offset that is not in the log; the shell is to be woken. */
-static bool take_error_locked(struct zkc_fetch *f, const rd_kafka_message_t *m, char *text,
+static bool take_error_locked(struct zkc_stream *s, const rd_kafka_message_t *m, char *text,
                               size_t size)
 {
+    struct zkc_fetch *f = s->fetch;
     struct fetch_part *p = part_of_locked(m);
 
     switch (m->err) {
@@ -526,6 +527,9 @@ static bool take_error_locked(struct zkc_fetch *f, const rd_kafka_message_t *m, 
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
         if (p == NULL || !p->is_started || p->is_stopping || p->is_out_of_range)
             return false;
+        if (p->stream != s || s->batch_number < p->first_pull)
+            return false; /* of an earlier start: a reset would pass over the present one's records
+                           */
         p->is_out_of_range = true;
         f->out_of_range_count++;
         return true;
@@ -581,7 +585,7 @@ static bool offer(struct zkc_stream *s, rd_kafka_message_t *m, int64_t until_ms)
 
     lock_take(&f->lock);
     if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-        is_to_wake = take_error_locked(f, m, text, sizeof text);
+        is_to_wake = take_error_locked(s, m, text, sizeof text);
     else
         v = judge_locked(s, m);
     if (v == WAIT_FOR_LEASE && !atomic_load(&f->is_closed))
