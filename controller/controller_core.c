@@ -248,11 +248,12 @@ int32_t controller_core_live_brokers(const struct controller_core *core, int32_t
 
 /* ---- invariants */
 static void check_partition(const struct controller_core *core, const struct core_partition *p,
-                            int32_t *changes)
+                            int32_t *changes, int32_t *creates)
 {
     ASSERT(p->assignment.count > 0);
     ASSERT(p->waiter_count == 0 || p->change != NULL);
     *changes += p->change != NULL ? 1 : 0;
+    *creates += p->change != NULL && p->change->is_create ? 1 : 0;
     for (int32_t i = 0; i < p->assignment.count; i++) {
         const struct core_replica *r = p->replicas[i];
 
@@ -317,15 +318,15 @@ void controller_check(const struct controller_core *core)
         check_broker(core->brokers[i]);
     }
     for (const struct core_topic *t = core->topics; t != NULL; t = t->by_name.next) {
-        int32_t changes = 0;
+        int32_t changes = 0, creates = 0;
 
         ASSERT(!t->is_gone && (!t->is_erasing || t->is_deleting));
         for (int32_t i = 0; i < t->partition_count; i++) {
             ASSERT(i == 0 || t->partitions[i - 1]->index < t->partitions[i]->index);
             ASSERT(t->partitions[i]->topic == t);
-            check_partition(core, t->partitions[i], &changes);
+            check_partition(core, t->partitions[i], &changes, &creates);
         }
-        ASSERT(changes == t->change_count);
+        ASSERT(changes == t->change_count && creates == t->create_count);
     }
     check_metadata(&core->metadata, PLACE_LIVE);
     check_metadata(&core->metadata_dead, PLACE_DEAD);

@@ -338,6 +338,7 @@ struct core_partition *core_partition_add(struct controller_core *core, struct c
 static void change_clear(struct core_partition *p)
 {
     mem_free(p->change->alter);
+    p->topic->create_count -= p->change->is_create;
     core_state_fini(&p->change->next);
     FREE_NULL(&p->change);
     p->topic->change_count--;

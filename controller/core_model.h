@@ -131,6 +131,7 @@ struct core_topic {
     struct core_partition **partitions; /* rising index */
     int32_t partition_count;
     int32_t change_count;            /* partitions with a change */
+    int32_t create_count;            /* of them those whose first state is being written */
     int32_t metadata_count;          /* partitions in core->metadata_dead */
     struct core_waiter_list waiters; /* for its znode to be written */
     int32_t undeleted;               /* replicas whose deletion is not DONE */
@@ -263,6 +264,9 @@ void core_out_remove(struct core_replica *r);
 void core_out_all_replicas(struct core_partition *p, bool is_new_to_isr);
 void core_out_clear(struct core_broker *b);
 void core_metadata_touch(struct controller_core *core, struct core_partition *p);
+/* One of the topic's creations has ended. Partitions that are created together are told together:
+ * brokers hash groups over the number of partitions that they are told. */
+void core_metadata_created(struct controller_core *core, struct core_topic *t);
 void core_metadata_bury(struct controller_core *core, struct core_partition *p);
 void core_metadata_forget(struct controller_core *core, struct core_partition *p);
 void core_flush_brokers(struct controller_core *core);

@@ -123,11 +123,25 @@ void core_metadata_forget(struct controller_core *core, struct core_partition *p
 void core_metadata_touch(struct controller_core *core, struct core_partition *p)
 {
     ASSERT(p->place == PLACE_NOWHERE || p->place == PLACE_LIVE);
+    if (p->place == PLACE_NOWHERE && p->topic->create_count > 0)
+        return; /* core_metadata_created comes */
     if (p->place == PLACE_LIVE)
         TAILQ_REMOVE(&core->metadata, p, of_metadata);
     p->place = PLACE_LIVE;
     p->metadata_seq = ++core->metadata_seq;
     TAILQ_INSERT_TAIL(&core->metadata, p, of_metadata);
+}
+
+void core_metadata_created(struct controller_core *core, struct core_topic *t)
+{
+    if (t->create_count > 0 || t->is_deleting || t->is_gone)
+        return;
+    for (int32_t i = 0; i < t->partition_count; i++) {
+        struct core_partition *p = t->partitions[i];
+
+        if (p->has_state && p->place == PLACE_NOWHERE)
+            core_metadata_touch(core, p);
+    }
 }
 
 void core_metadata_bury(struct controller_core *core, struct core_partition *p)

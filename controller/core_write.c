@@ -119,6 +119,7 @@ struct core_change *core_propose(struct controller_core *core, struct core_parti
     c->is_create = !p->has_state;
     p->change = c;
     p->topic->change_count++;
+    p->topic->create_count += c->is_create;
     batch_add(core, p);
     return c;
 }
@@ -140,6 +141,7 @@ static struct core_change *change_take(struct core_partition *p)
 
     p->change = NULL;
     p->topic->change_count--;
+    p->topic->create_count -= c->is_create;
     return c;
 }
 
@@ -228,6 +230,8 @@ static void change_committed(struct controller_core *core, struct core_partition
         if (c->ends_reassignment)
             core_reassign_committed(core, p);
         core_metadata_touch(core, p);
+        if (c->is_create)
+            core_metadata_created(core, p->topic);
         if (p->recheck && !c->is_create) {
             p->must_announce = true; /* after the next decision: a leader in it may have died */
         } else if (c->why != WHY_ALTER) {
@@ -248,6 +252,8 @@ static void change_dropped(struct controller_core *core, struct core_partition *
     struct core_change *c = change_take(p);
     struct core_waiter *alter = c->alter;
 
+    if (c->is_create)
+        core_metadata_created(core, p->topic);
     change_free(c);
     if (alter != NULL)
         core_alter_failed(core, alter, alter_error);
