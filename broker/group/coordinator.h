@@ -81,7 +81,8 @@ struct group_trip {
     void *arg; /* the handler's */
 };
 void group_trip_init(struct group_trip *t, struct request *r, void (*finish)(struct group_trip *t));
-/* The call is zeroed but for event and the functions. */
+/* The call is zeroed but for event and the functions. Without the topic there is no coordinator:
+ * the call then has its error already. */
 void group_trip_add(struct group_trip *t, struct group_call *c, struct str group);
 /* Takes the request over; finish may run before this returns. */
 void group_trip_start(struct group_trip *t);

@@ -15,12 +15,17 @@ void group_trip_init(struct group_trip *t, struct request *r, void (*finish)(str
 void group_trip_add(struct group_trip *t, struct group_call *c, struct str group)
 {
     struct request *r = t->request;
-    int32_t count = coordinator_partition_count(t->coordinator,
-                                                metadata_cache_on(r->broker->metadata, r->loop));
+    struct metadata *m = metadata_cache_on(r->broker->metadata, r->loop);
 
-    c->magic = CALL_MAGIC;
     c->trip = t;
-    c->partition = coordinator_partition_of(group, count);
+    /* LeaderAndIsr may come before the UpdateMetadata that names the topic: what the group would
+     * commit in the partition that it had by the configured number would be lost */
+    if (metadata_topic(m, STR_LIT(OFFSETS_TOPIC)) == NULL) {
+        c->error = KE_NOT_COORDINATOR;
+        return;
+    }
+    c->magic = CALL_MAGIC;
+    c->partition = coordinator_partition_of(group, coordinator_partition_count(t->coordinator, m));
     TAILQ_INSERT_TAIL(&t->calls, c, link);
 }
 

@@ -178,6 +178,7 @@ static void publish(const char *topic, int32_t partitions, int32_t leader)
 }
 
 static struct config *config;
+static const char *extra[2]; /* an option */
 
 static void set(const char *name, const char *value)
 {
@@ -186,7 +187,7 @@ static void set(const char *name, const char *value)
                   why.text);
 }
 
-static void setup_with(const char *option, const char *value)
+static void setup_unpublished(void)
 {
     struct errtext why;
     snprintf(dir, sizeof dir, "/tmp/kafuka-test-coordinator-XXXXXX");
@@ -199,12 +200,19 @@ static void setup_with(const char *option, const char *value)
     config = config_new();
     set("zookeeper.connect", "z:1");
     set("group.initial.rebalance.delay.ms", "0");
-    if (option != NULL)
-        set(option, value);
+    if (extra[0] != NULL)
+        set(extra[0], extra[1]);
     ck_assert_int_eq(config_finish(config, &why), ERR_OK);
     broker = (struct broker){.config = config, .id = 1};
     has_quit = false;
     broker_start();
+}
+
+static void setup_with(const char *option, const char *value)
+{
+    extra[0] = option;
+    extra[1] = value;
+    setup_unpublished();
     publish(OFFSETS_TOPIC, PARTITIONS, 1);
 }
 
@@ -500,6 +508,22 @@ START_TEST(only_the_leader_coordinates)
         ck_assert_int_eq(commit(g, 6), KE_NOT_COORDINATOR);
         ck_assert_int_eq(committed(g), -KE_NOT_COORDINATOR);
     }
+}
+END_TEST
+
+/* LeaderAndIsr comes before UpdateMetadata: until that, the number of partitions is not known, and
+ * the one that is configured need not be it. */
+START_TEST(a_group_has_no_partition_before_its_topic_is_known)
+{
+    const char *g = "g1"; /* of 50 partitions: in 42, of 4: in 2 */
+    coordinate(42, 0);
+    ck_assert_int_eq(commit(g, 5), KE_NOT_COORDINATOR);
+    ck_assert_int_eq(committed(g), -KE_NOT_COORDINATOR);
+    ck_assert_int_eq(log_end(42), 0);
+    publish(OFFSETS_TOPIC, PARTITIONS, 1);
+    coordinate(2, 0);
+    ck_assert_int_eq(commit(g, 5), KE_NONE);
+    ck_assert_int_eq(committed(g), 5);
 }
 END_TEST
 
@@ -904,6 +928,10 @@ int main(void)
     tcase_set_timeout(t, 60);
     for (size_t i = 0; i < ARRAY_LEN(tests); i++)
         tcase_add_test(t, tests[i]);
+    suite_add_tcase(s, t);
+    t = tcase_create("start");
+    tcase_add_checked_fixture(t, setup_unpublished, teardown);
+    tcase_add_test(t, a_group_has_no_partition_before_its_topic_is_known);
     suite_add_tcase(s, t);
     t = tcase_create("timeout");
     tcase_add_checked_fixture(t, setup_short_timeout, teardown);
