@@ -409,9 +409,12 @@ static int connect_and_run(struct consumer *c, const struct props *p, const char
     return rc;
 }
 
-static void flush_cb(void *arg)
+static bool flush_cb(void *arg)
 {
-    flush_out(arg);
+    struct consumer *c = arg;
+
+    flush_out(c);
+    return !c->is_output_closed;
 }
 
 /* --zookeeper: a group as Kafka's old consumers have it. */

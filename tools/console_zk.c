@@ -231,8 +231,8 @@ static void consume(const struct console_zk *z, struct kafuka_zkc_stream *s)
             last_ms = clock_mono_ms();
             break;
         case KAFUKA_ZKC_TIMEOUT:
-            z->flush(z->arg);
-            wants_more = z->timeout_ms < 0 || clock_mono_ms() - last_ms < z->timeout_ms;
+            wants_more = z->flush(z->arg) &&
+                         (z->timeout_ms < 0 || clock_mono_ms() - last_ms < z->timeout_ms);
             break;
         case KAFUKA_ZKC_CLOSED:
         case KAFUKA_ZKC_ERROR:
@@ -240,11 +240,11 @@ static void consume(const struct console_zk *z, struct kafuka_zkc_stream *s)
             wants_more = false;
             break;
         }
-        if (z->out->len == 0)
+        if (z->out->len == 0 && z->flush(z->arg)) /* not if what was there could not be written */
             kafuka_zkc_done(s);
     }
-    z->flush(z->arg);
-    kafuka_zkc_done(s);
+    if (z->flush(z->arg))
+        kafuka_zkc_done(s);
 }
 
 static int join_and_consume(const struct console_zk *z, const char *group)

@@ -16,7 +16,7 @@ struct console_zk {
     int64_t timeout_ms; /* -1: none */
     /* A record, to be printed into out. False: enough. */
     bool (*found)(void *arg, const char *topic, const struct format_record *r);
-    void (*flush)(void *arg); /* writes out; empty afterwards */
+    bool (*flush)(void *arg); /* writes out; empty afterwards. False: it could not, now or before */
     const struct buf *out;
     bool with_headers;
     void *arg;

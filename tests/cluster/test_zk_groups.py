@@ -292,6 +292,17 @@ def test_the_console_consumer_is_the_old_one(shared_cluster, zk):
     assert r.returncode == 0 and r.stdout == "", r
 
 
+def test_what_cannot_be_written_out_is_not_committed(shared_cluster, zk):
+    """The output's disk is full: no record of it is done."""
+    shared_cluster.create_topic("full-t", partitions=1)
+    Producer(shared_cluster, "full-t", 1).send(10)
+    with open("/dev/full", "wb") as full:
+        r = subprocess.run([str(BUILD / "kafuka"), "console-consumer", "--zookeeper", shared_cluster.connect, "--topic", "full-t", "--group", "full",
+                            "--from-beginning", "--timeout-ms", "5000"], stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert b"Unable to write to standard out" in r.stderr
+    assert zk.get("/consumers/full/offsets/full-t/0")[0] == b"0"
+
+
 def test_mistakes_are_one_line(shared_cluster):
     for args, text in (
         (("--topic", "t", "--consumer-property", "rebalance.max.retry=3"), "did you mean 'rebalance.max.retries'?"),
