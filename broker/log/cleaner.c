@@ -196,8 +196,8 @@ static enum err set_aside(struct run *r, const struct segment_reader *rd, enum e
 }
 
 /* The next batch, whole and right. NOT_FOUND: the end. */
-static enum err next_batch(struct run *r, struct segment_reader *rd, int64_t *next_offset,
-                           const uint8_t **batch, size_t *len)
+static enum err next_batch(struct run *r, struct segment_reader *rd, const struct source *s,
+                           int64_t *next_offset, const uint8_t **batch, size_t *len)
 {
     enum err rc = fault_point("log.clean.read");
 
@@ -209,8 +209,8 @@ static enum err next_batch(struct run *r, struct segment_reader *rd, int64_t *ne
         return set_aside(r, rd, rc == ERR_NOT_FOUND ? ERR_CORRUPT : rc, "not a whole batch");
     if (batch_crc_compute(*batch) != batch_crc(*batch))
         return set_aside(r, rd, ERR_CORRUPT, "the CRC of the batch before");
-    if (batch_base_offset(*batch) < *next_offset ||
-        batch_last_offset(*batch) - rd->segment->base_offset > INT32_MAX)
+    if (batch_base_offset(*batch) < *next_offset || batch_last_offset(*batch) >= s->end_offset ||
+        batch_last_offset(*batch) - s->base_offset > INT32_MAX)
         return set_aside(r, rd, ERR_CORRUPT, "the offsets of the batch before");
     *next_offset = batch_last_offset(*batch) + 1;
     r->stats->bytes_read += (int64_t)*len;
@@ -265,7 +265,7 @@ static enum err map_source(struct run *r, const struct source *s, struct clean_t
     size_t len;
 
     enum err rc = open_source(r, &rd, s);
-    while (rc == ERR_OK && (rc = next_batch(r, &rd, &next_offset, &batch, &len)) == ERR_OK) {
+    while (rc == ERR_OK && (rc = next_batch(r, &rd, s, &next_offset, &batch, &len)) == ERR_OK) {
         rc = map_batch(r, txns, batch, len, plain);
         if (rc != ERR_OK && rc != ERR_LIMIT)
             rc = set_aside(r, &rd, rc, "the records of the batch before");
@@ -363,7 +363,7 @@ static enum err copy_source(struct run *r, struct clean_filter *f, const struct 
     enum err rc = open_source(r, &rd, s);
     if (rc == ERR_OK && fstat(rd.fd, &st) == 0)
         o->mtime_ms = (int64_t)st.st_mtime * 1000;
-    while (rc == ERR_OK && (rc = next_batch(r, &rd, &next_offset, &batch, &len)) == ERR_OK)
+    while (rc == ERR_OK && (rc = next_batch(r, &rd, s, &next_offset, &batch, &len)) == ERR_OK)
         rc = copy_batch(r, f, batch, len, &rd, is_last && rd.position == rd.size, o);
     segment_reader_close(&rd);
     return rc == ERR_NOT_FOUND ? ERR_OK : rc;

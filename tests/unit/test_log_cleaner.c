@@ -608,6 +608,37 @@ START_TEST(damage_sets_the_log_aside_untouched)
 }
 END_TEST
 
+/* Whoever left such files: it is damage, not a reason to end the process, again after each start.
+ */
+START_TEST(segments_that_overlap_set_the_log_aside)
+{
+    fix_config.segment_bytes = 20000;
+    log_set_config(fix_log, &fix_config);
+    append(1, 7, false, -1, false, CODEC_NONE);
+    int64_t half = log_size(fix_log);
+    append(1, 7, false, -1, false, CODEC_NONE);
+    int64_t whole = log_size(fix_log);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(log_roll(fix_log, now_ms), ERR_OK);
+        append(1, 3, false, -1, false, CODEC_NONE);
+    }
+    commit_all();
+    ck_assert_int_eq(log_prepare_close(fix_log), ERR_OK);
+    log_free(&fix_log);
+    struct buf b = {0};
+    ck_assert_int_eq(fsx_read_file(fix_file("00000000000000000000.log"), 1 << 20, &b), ERR_OK);
+    ck_assert_int_eq(b.len, whole);
+    ck_assert_int_eq(fsx_replace_durably(fix_file("00000000000000000001.log"), b.p + half,
+                                         b.len - (size_t)half, 0644),
+                     ERR_OK);
+    buf_fini(&b);
+    fix_open(true);
+    log_set_high_watermark(fix_log, log_end_offset(fix_log));
+    ck_assert_int_eq(clean_with(1 << 20), ERR_CORRUPT);
+    ck_assert(fix_log->is_uncleanable);
+}
+END_TEST
+
 START_TEST(a_full_disk_is_waited_for_and_a_bad_one_is_left)
 {
     for (int i = 0; i < 100; i++)
@@ -961,6 +992,7 @@ int main(void)
     tcase_add_test(t, a_small_map_takes_several_runs);
     tcase_add_test(t, a_reader_of_the_old_segments_goes_on);
     tcase_add_test(t, damage_sets_the_log_aside_untouched);
+    tcase_add_test(t, segments_that_overlap_set_the_log_aside);
     tcase_add_test(t, a_full_disk_is_waited_for_and_a_bad_one_is_left);
     tcase_add_test(t, gaps_of_a_compacted_leader_are_no_damage);
     tcase_add_test(t, a_lost_file_replaces_nothing);
