@@ -52,6 +52,8 @@ struct broker {
     struct api *api;                 /* broker/api/api.h */
     struct coordinator *groups;      /* broker/group/coordinator.h */
     _Atomic bool is_stopping;
+    bool had_logs; /* found at the start: the cluster has topics. Set before the first request */
+    _Atomic bool is_informed; /* api_when_informed() waits no more */
 };
 
 #endif

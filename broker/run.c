@@ -703,6 +703,14 @@ static enum err start_serving(struct run *r, struct errtext *why)
     return ERR_OK;
 }
 
+static void had_log(void *arg, struct log *l)
+{
+    struct broker *b = arg;
+
+    (void)l;
+    b->had_logs = true;
+}
+
 static enum err start(struct run *r, struct errtext *why)
 {
     struct broker *b = &r->broker;
@@ -727,6 +735,8 @@ static enum err start(struct run *r, struct errtext *why)
         rc = load_configs(r, why);
     if (rc == ERR_OK)
         rc = log_manager_load(b->logs, why);
+    if (rc == ERR_OK)
+        log_manager_each(b->logs, had_log, b);
     if (rc == ERR_OK)
         rc = start_serving(r, why);
     return rc;

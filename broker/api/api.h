@@ -68,8 +68,8 @@ void api_to_controller(struct request *r);
 /* The snapshot of the request's loop; borrowed for this turn. */
 struct metadata *metadata_current(const struct request *r);
 /* Runs serve(r): now, or, while this broker has not been told of the cluster (the milliseconds
- * between listening and the controller's first UpdateMetadata, which names all there is), when it
- * has or after 3 s. */
+ * between listening and the controller's first UpdateMetadata that says what there is), when it has
+ * or after 3 s. */
 void api_when_informed(struct request *r, void (*serve)(struct request *r));
 /* Zeroed memory that dies with the request. NULL at the request's memory limit: end the request
  * with api_no_memory. */

@@ -168,23 +168,26 @@ struct first_wait {
     void (*serve)(struct request *r);
 };
 
+/* The first UpdateMetadata may name the brokers only (from a controller that has just been elected,
+ * and from Kafka's): who has logs knows that there are topics, and waits for the one that names
+ * them. */
 static bool is_informed(struct task *t, const struct metadata *m)
 {
-    (void)t;
-    return metadata_broker_count(m) > 0;
+    const struct broker *b = t->request->broker;
+    return metadata_broker_count(m) > 0 && (!b->had_logs || metadata_topic_count(m) > 0);
 }
 
 static void first_finish(struct task *t, bool is_timed_out)
 {
-    (void)is_timed_out; /* no controller so far: the answer says that nothing is known */
+    (void)is_timed_out; /* nobody told us, or there is nothing to tell: so be it */
+    t->request->broker->is_informed = true;
     CONTAINER_OF(t, struct first_wait, task)->serve(t->request);
 }
 
 void api_when_informed(struct request *r, void (*serve)(struct request *r))
 {
     struct first_wait *w;
-    if (metadata_broker_count(metadata_current(r)) == 0 &&
-        (w = api_alloc(r, 1, sizeof *w)) != NULL) {
+    if (!r->broker->is_informed && (w = api_alloc(r, 1, sizeof *w)) != NULL) {
         w->serve = serve;
         w->task.is_ready = is_informed;
         w->task.finish = first_finish;

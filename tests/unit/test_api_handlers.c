@@ -379,12 +379,17 @@ static void publish(const char *topic, int32_t partitions, int32_t leader)
         .id = 1, .endpoints = &e, .endpoints_count = 1, .rack = STR_NULL};
     struct kp_UpdateMetadataRequest req = {.controller_id = 1,
                                            .topic_states = &t,
-                                           .topic_states_count = 1,
+                                           .topic_states_count = partitions > 0,
                                            .live_brokers = &b,
                                            .live_brokers_count = 1};
     ck_assert_int_eq(
         metadata_cache_update(broker.metadata, &req, broker.loops[0], NULL, NULL, NULL), ERR_OK);
     free(s);
+}
+
+static void publish_brokers(void)
+{
+    publish("none", 0, 1);
 }
 
 static bool coord_is_away;
@@ -1589,6 +1594,7 @@ END_TEST
 /* A broker that listens, but has not been told of the cluster yet. */
 static void forget_the_cluster(void)
 {
+    broker.is_informed = false;
     metadata_cache_free(&broker.metadata);
     broker.metadata = metadata_cache_new(broker.loops, 1);
 }
@@ -1611,6 +1617,31 @@ START_TEST(metadata_wait_for_the_first_that_the_controller_says)
     ck_assert_int_eq(o.u.metadata.topics[0].partitions_count, 2);
     outcome_fini(&o);
     outcome_fini(&gone);
+}
+END_TEST
+
+/* A new controller says who lives before it says who leads. */
+START_TEST(a_broker_with_logs_waits_until_it_is_told_of_topics)
+{
+    struct outcome o;
+    struct kp_MetadataRequest req = {.topics_count = -1};
+    forget_the_cluster();
+    broker.had_logs = true;
+    send_on(1, 3, 9, &req, NULL, &o);
+    publish_brokers();
+    settle();
+    ck_assert_int_eq(o.end, NOT_YET);
+    publish("t", 2, 1);
+    wait_end(&o, REPLIED);
+    ck_assert_int_eq(o.u.metadata.topics_count, 1);
+    outcome_fini(&o);
+    forget_the_cluster(); /* the data folder is new: perhaps there are no topics */
+    broker.had_logs = false;
+    send_on(1, 3, 9, &req, NULL, &o);
+    publish_brokers();
+    wait_end(&o, REPLIED);
+    ck_assert_int_eq(o.u.metadata.topics_count, 0);
+    outcome_fini(&o);
 }
 END_TEST
 
@@ -2645,6 +2676,7 @@ int main(void)
         before_version_3_no_partition_starves,
         version_0_means_all_by_an_empty_list_and_version_1_none,
         metadata_wait_for_the_first_that_the_controller_says,
+        a_broker_with_logs_waits_until_it_is_told_of_topics,
         a_missing_topic_is_created_and_has_its_leader_in_the_same_answer,
         without_the_coordination_service_nothing_waits_for_it,
         topics_are_asked_for_by_id_in_version_12,
