@@ -439,6 +439,7 @@ class ZooKeeperKind(Kind):
         return wrong
 
     def verdict(self, acked):
+        self.owners.read_log(self.cluster.zookeeper.folder / "data")
         return {"lost": self.groups.lost(acked, self.members), "two owners": self.two_owners(),
                 "not assigned": self.groups.not_owner(self.members, self.owners, GROUP, self.slack)}
 

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import struct
 import subprocess
 import threading
 import time
@@ -205,12 +206,13 @@ class Producer:
 
 
 class Owners:
-    """The owner znodes of a ZooKeeper group and their history, through watches; survives ZooKeeper's absence."""
+    """The owner znodes of a ZooKeeper group as they are now, through watches, which survive ZooKeeper's absence; and, from ZooKeeper's own
+    log of transactions, as they ever were (a watch misses whoever came and went at once)."""
 
     def __init__(self, connect, group, topic, partitions):
         from kazoo.client import KazooClient
 
-        base = f"/consumers/{group}/owners/{topic}"
+        base = self.base = f"/consumers/{group}/owners/{topic}"
         self.history = {f"{topic}-{p}": [(0.0, None)] for p in range(partitions)}  # [(since, consumer id or None)]
         self.lock = threading.Lock()
         self.zk = KazooClient(hosts=connect, timeout=30, connection_retry={"max_tries": -1, "max_delay": 1})
@@ -219,17 +221,11 @@ class Owners:
             self.zk.DataWatch(f"{base}/{p}", self.watcher(f"{topic}-{p}"))
 
     def watcher(self, partition):
-        return lambda data, stat, event: self.changed(partition, data, stat)
+        return lambda data, stat, event: self.changed(partition, data)
 
-    def changed(self, partition, data, stat):
-        """Whoever is there has been since the znode was made, however late we hear of it."""
-        owner = data.decode().rpartition("-")[0] if data else None  # a thread id is CONSUMER-NUMBER
-        now = time.monotonic()
-        since = stat.ctime / 1000 - time.time() + now if owner else now
+    def changed(self, partition, data):
         with self.lock:
-            history = self.history[partition]
-            if history[-1][1] != owner:
-                history.append((max(since, history[-1][0]), owner))
+            self.history[partition].append((time.monotonic(), consumer_of(data)))
 
     def owned(self, consumer):
         with self.lock:
@@ -242,9 +238,63 @@ class Owners:
         ends = [t for t, _ in h[1:]] + [float("inf")]
         return any(o == consumer and since <= end and until >= begin for (since, o), until in zip(h, ends))
 
+    def read_log(self, data_folder):
+        """The whole history in place of what the watches saw. data_folder: ZooKeeper's dataDir."""
+        to_monotonic = time.monotonic() - time.time()
+        history = {p: [(0.0, None)] for p in self.history}
+        for ms, path, data in zookeeper_log(data_folder):
+            folder, _, partition = path.rpartition("/")
+            name = f"{self.base.rpartition('/')[2]}-{partition}"
+            if folder == self.base and name in history:
+                history[name].append((ms / 1000 + to_monotonic, consumer_of(data)))
+        with self.lock:
+            self.history = history
+
     def stop(self):
         self.zk.stop()
         self.zk.close()
+
+
+def consumer_of(data):
+    """A thread id is CONSUMER-NUMBER."""
+    return data.decode().rpartition("-")[0] if data else None
+
+
+def zookeeper_log(data_folder):
+    """(time in ms, path, data or None) of each znode that was made or deleted, in order: what FileTxnLog has written (jute)."""
+    for path in sorted(pathlib.Path(data_folder, "version-2").glob("log.*"), key=lambda p: int(p.suffix[1:], 16)):
+        log, at = path.read_bytes(), 16
+        while at + 12 <= len(log):
+            (size,) = struct.unpack_from(">i", log, at + 8)
+            if size <= 0:
+                break  # what follows was only reserved
+            entry = log[at + 12:at + 12 + size]
+            ms, kind = struct.unpack_from(">qi", entry, 20)
+            yield from ((ms, *change) for change in zookeeper_changes(kind, entry[32:]))
+            at += 12 + size + 1
+
+
+def zookeeper_changes(kind, body):
+    def text(at):
+        (n,) = struct.unpack_from(">i", body, at)
+        return body[at + 4:at + 4 + max(n, 0)], at + 4 + max(n, 0)
+
+    if kind in (1, 15):  # create, create2
+        path, at = text(0)
+        yield path.decode(), text(at)[0]
+    elif kind == 2:  # delete
+        yield text(0)[0].decode(), None
+    elif kind == -11 and body:  # closeSession, with its ephemerals
+        at = 4
+        for _ in range(struct.unpack_from(">i", body)[0]):
+            path, at = text(at)
+            yield path.decode(), None
+    elif kind == 14:  # multi
+        at = 4
+        for _ in range(struct.unpack_from(">i", body)[0]):
+            (inner,) = struct.unpack_from(">i", body, at)
+            data, at = text(at + 4)
+            yield from zookeeper_changes(inner, data)
 
 
 def zookeeper_member(name, argv, owners, group, parse, env=None):
