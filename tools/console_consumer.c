@@ -94,7 +94,43 @@ struct consumer {
     int64_t offset;
     int64_t seen;
     bool has_failed, is_output_closed;
+    /* of a group: where to go on behind what lies in out. Stored, for the next commit, when that is
+     * written */
+    rd_kafka_t *group_rk;
+    rd_kafka_topic_partition_list_t *printed;
 };
+
+static void forget_printed(struct consumer *c)
+{
+    if (c->printed != NULL)
+        rd_kafka_topic_partition_list_destroy(c->printed);
+    c->printed = NULL;
+}
+
+/* A partition that was taken away meanwhile is refused, which is right: it is not ours to commit.
+ */
+static void store_printed(struct consumer *c)
+{
+    if (c->printed != NULL)
+        (void)rd_kafka_offsets_store(c->group_rk, c->printed);
+    forget_printed(c);
+}
+
+/* Records come in runs of one partition: the last one is looked at first. */
+static void note_printed(struct consumer *c, const rd_kafka_message_t *m)
+{
+    const char *topic = rd_kafka_topic_name(m->rkt);
+    rd_kafka_topic_partition_t *p;
+
+    if (c->printed == NULL)
+        c->printed = rd_kafka_topic_partition_list_new(8);
+    p = c->printed->cnt == 0 ? NULL : &c->printed->elems[c->printed->cnt - 1];
+    if (p == NULL || p->partition != m->partition || strcmp(p->topic, topic) != 0)
+        p = rd_kafka_topic_partition_list_find(c->printed, topic, m->partition);
+    if (p == NULL)
+        p = rd_kafka_topic_partition_list_add(c->printed, topic, m->partition);
+    p->offset = m->offset + 1;
+}
 
 static void flush_out(struct consumer *c)
 {
@@ -104,6 +140,9 @@ static void flush_out(struct consumer *c)
         (void)opts_fail(c->o, "Unable to write to standard out, closing consumer.");
         clearerr(stdout);
     }
+    if (!c->is_output_closed)
+        store_printed(c);
+    forget_printed(c);
     c->out.len = 0;
 }
 
@@ -180,6 +219,8 @@ static ssize_t poll_group(struct consumer *c, rd_kafka_t *rk, int timeout_ms)
         return 0;
     if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         (void)print_record(c, m);
+        if (!c->has_failed && !c->is_output_closed)
+            note_printed(c, m);
         n = 1;
     } else if ((cure = rk_group_cure(m->err)) != NULL) {
         c->has_failed = true;
@@ -269,6 +310,28 @@ static void warn_without_coordinator(const struct consumer *c, const struct prop
     admin_close(&a);
 }
 
+/* What is printed of a partition that goes is written and stored before, so that the commit with
+ * which it goes has it. */
+static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
+                         rd_kafka_topic_partition_list_t *list, void *opaque)
+{
+    struct consumer *c = rk_arg(opaque);
+    bool is_assign = what == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    rd_kafka_error_t *e = NULL;
+
+    if (!is_assign)
+        flush_out(c);
+    if (strcmp(rd_kafka_rebalance_protocol(rk), "COOPERATIVE") == 0)
+        e = is_assign ? rd_kafka_incremental_assign(rk, list)
+                      : rd_kafka_incremental_unassign(rk, list);
+    else
+        (void)rd_kafka_assign(rk, is_assign ? list : NULL);
+    if (e != NULL) {
+        opts_warn(c->o, "%s", rd_kafka_error_string(e));
+        rd_kafka_error_destroy(e);
+    }
+}
+
 static int run_with_group(struct consumer *c, rd_kafka_t *rk)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(SUBSCRIBE_MAX);
@@ -283,12 +346,14 @@ static int run_with_group(struct consumer *c, rd_kafka_t *rk)
         buf_printf(&name, "^(%s)$", topics_regex(c->o));
     rd_kafka_topic_partition_list_add(list, buf_cstr(&name), RD_KAFKA_PARTITION_UA);
     (void)rd_kafka_poll_set_consumer(rk);
+    c->group_rk = rk;
     e = rd_kafka_subscribe(rk, list);
     if (e != RD_KAFKA_RESP_ERR_NO_ERROR)
         (void)opts_fail(c->o, "%s: %s", buf_cstr(&name), rd_kafka_err2str(e));
     else
         rc = consume(c, rk, NULL);
     (void)rd_kafka_consumer_close(rk);
+    forget_printed(c);
     rd_kafka_topic_partition_list_destroy(list);
     buf_fini(&name);
     return rc;
@@ -320,6 +385,10 @@ static rd_kafka_conf_t *make_conf(const struct consumer *c, const struct props *
         rc = rk_apply(c->o, conf, RK_CONSUMER, p, why);
     if (rc == ERR_OK && group != NULL)
         rc = rk_set(conf, "group.id", group, why);
+    if (rc == ERR_OK && group != NULL) /* store_printed does */
+        rc = rk_set(conf, "enable.auto.offset.store", "false", why);
+    if (group != NULL)
+        rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
     if (rc == ERR_OK && opts_has(c->o, "from-beginning"))
         rc = rk_set(conf, "auto.offset.reset", "earliest", why);
     if (rc == ERR_OK)

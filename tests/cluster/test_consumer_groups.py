@@ -14,7 +14,7 @@ import time
 import uuid
 
 import pytest
-from cluster import BUILD, Cluster, free_ports, wait_until
+from cluster import BUILD, Cluster, free_ports, kcat, wait_until
 
 ELSEWHERE = os.environ.get("KAFUKA_TEST_BROKERS")
 only_kafuka = pytest.mark.skipif(bool(ELSEWHERE), reason="against a cluster that is not ours")
@@ -431,6 +431,24 @@ def test_records_of_the_offsets_topic_are_readable(cli, topic):
 
 
 # ---- the console consumer as a member
+
+
+def test_a_console_consumer_does_not_commit_what_it_could_not_write(cli):
+    from confluent_kafka import Consumer, TopicPartition
+
+    c, g, t = cli.cluster, f"{cli.group}-full", f"{cli.group}-full"
+    c.create_topic(t, partitions=1)
+    kcat("-b", c.bootstrap, "-P", "-t", t, stdin=b"".join(b"%d\n" % i for i in range(10)))
+    args = [str(BUILD / "kafuka"), "console-consumer", "--bootstrap-server", c.bootstrap, "--topic", t, "--group", g, "--from-beginning"]
+    with open("/dev/full", "wb") as full:
+        r = subprocess.run([*args, "--timeout-ms", "10000"], stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert b"Unable to write to standard out" in r.stderr, r.stderr
+    asked = Consumer({"bootstrap.servers": c.bootstrap, "group.id": g})
+    assert asked.committed([TopicPartition(t, 0)], timeout=20)[0].offset < 0
+    r = subprocess.run([*args, "--max-messages", "4"], stdout=subprocess.PIPE, timeout=60)
+    assert r.stdout == b"0\n1\n2\n3\n"
+    assert asked.committed([TopicPartition(t, 0)], timeout=20)[0].offset == 4
+    asked.close()
 
 
 def test_console_consumers_share_a_topic_and_go_on_where_the_group_left_off(cli):
