@@ -341,7 +341,7 @@ START_TEST(only_the_offsets_topic_is_closed_early_for_compaction)
     struct log_config lc;
 
     topic_config_make_lenient(c, STR_LIT("__consumer_offsets"), &compact, 1, &lc);
-    ck_assert_int_eq(lc.early_roll_bytes, 1048576);
+    ck_assert_int_eq(lc.early_roll_bytes, 262144);
     topic_config_make_lenient(c, STR_LIT("other"), &compact, 1, &lc);
     ck_assert_int_eq(lc.early_roll_bytes, 0);
     config_free(&c);
