@@ -421,7 +421,7 @@ class ZooKeeperKind(Kind):
         since_resumed = [t - r for r in self.paused.get(m.name, []) if 0 <= t - r < 5]
         return 1 + (MEMBER_SESSION_MS / 1000 + 5 + max(since_resumed) if since_resumed else 0)
 
-    def two_owners(self, owners):
+    def two_owners(self):
         """Partitions that two members read in turns: A, B and A again, while the owner znode did not change as often."""
         reads = {}
         for m in self.members:
@@ -432,18 +432,16 @@ class ZooKeeperKind(Kind):
         for p, list_of in reads.items():
             list_of.sort()
             turns = sum(a[1] != b[1] for a, b in zip(list_of, list_of[1:]))
-            changes = owners.changes(p)
+            owners = [o for _, o in self.owners.history[p] if o]
+            changes = sum(a != b for a, b in zip(owners, owners[1:]))
             if turns > changes + 2 * sum(map(len, self.paused.values())):
                 wrong.append((p, turns, changes))
         return wrong
 
     def verdict(self, acked):
         self.owners.read_log(self.cluster.zookeeper.folder / "data")
-        import cluster
-
-        owners = self.groups.OwnersByLog(self.cluster.zookeeper, cluster.ZOOKEEPER_JAR, GROUP, TOPIC)
-        return {"lost": self.groups.lost(acked, self.members), "two owners": self.two_owners(owners),
-                "not assigned": self.groups.not_owner(self.members, owners, GROUP, self.slack)}
+        return {"lost": self.groups.lost(acked, self.members), "two owners": self.two_owners(),
+                "not assigned": self.groups.not_owner(self.members, self.owners, GROUP, self.slack)}
 
     def write_down(self):
         """What the verdict was read from: one file a member, and the owners."""

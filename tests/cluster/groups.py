@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Groups of consumers as processes, and what must hold of them: read from the members' own records (see group_member.py)."""
-import calendar
 import json
 import pathlib
 import re
@@ -298,51 +297,6 @@ def zookeeper_changes(kind, body):
             yield from zookeeper_changes(inner, data)
 
 
-class OwnersByLog:
-    """Every owner there ever was, out of ZooKeeper's transaction log, whose clock counts in seconds. Watches miss an owner that is gone before
-    the znode is read."""
-
-    def __init__(self, zookeeper, jar, group, topic):
-        self.periods = {}  # "topic-partition" -> [[consumer id, from, to]], in order
-        logs = sorted((pathlib.Path(zookeeper.folder) / "data" / "version-2").glob("log.*"), key=lambda f: int(f.suffix[1:], 16))
-        op = re.compile(rb"(create|delete):.{4}/consumers/" + re.escape(group.encode()) + rb"/owners/" + re.escape(topic.encode())
-                        + rb"/(\d+)(?:.{4}(.+?)-\d+\x00)?", re.S)
-        for log in logs:
-            text = subprocess.run(["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Duser.language=en", "-Duser.country=US",
-                                   "-Duser.timezone=UTC", "-cp", jar, "org.apache.zookeeper.server.persistence.TxnLogToolkit", "-d", log],
-                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=120).stdout
-            for line in text.split(b"\n"):
-                self.line(line, op, topic)
-
-    def line(self, line, op, topic):
-        head = re.match(rb"(\d+)/(\d+)/(\d+), (\d+):(\d+):(\d+)\D+?([AP])M UTC session (0x[0-9a-f]+) .*? zxid \S+ (\w+)", line)
-        if not head or b"error:" in line:  # of a multi that was refused nothing happened
-            return
-        month, day, year, hour, minute, second = map(int, head.groups()[:6])
-        at = calendar.timegm((2000 + year % 100, month, day, hour % 12 + 12 * (head[7] == b"P"), minute, second))
-        at += time.monotonic() - time.time()
-        if head[9] == b"closeSession":
-            self.end(at, lambda p, period: period[3] == head[8])
-        for m in op.finditer(line):
-            partition = f"{topic}-{m[2].decode()}"
-            if m[1] == b"create" and m[3]:
-                self.periods.setdefault(partition, []).append([m[3].decode(), at, float("inf"), head[8]])
-            elif m[1] == b"delete":
-                self.end(at, lambda p, period: p == partition)
-
-    def end(self, at, which):
-        for p, periods in self.periods.items():
-            if periods[-1][2] == float("inf") and which(p, periods[-1]):
-                periods[-1][2] = at + 1
-
-    def was_owner(self, partition, consumer, begin, end):
-        return any(o == consumer and since <= end and until >= begin for o, since, until, _ in self.periods.get(partition, ()))
-
-    def changes(self, partition):
-        owners = [o for o, *_ in self.periods.get(partition, ())]
-        return sum(a != b for a, b in zip(owners, owners[1:]))
-
-
 def zookeeper_member(name, argv, owners, group, parse, env=None):
     """A program that consumes through ZooKeeper with consumer.id NAME; what it owns is what the owner znodes say."""
     m = LineMember(name, argv, parse, env)
@@ -352,7 +306,7 @@ def zookeeper_member(name, argv, owners, group, parse, env=None):
 
 def not_owner(members, owners, group, slack):
     """Records printed by a member that did not own the partition slack(member, time) seconds before (what it had in hand), by the znodes.
-    A tenth of a second is granted to the clocks."""
+    ZooKeeper's clock counts in ms: a tenth of a second is granted."""
     return [(m.name, p, o, e["t"]) for m in members for e in m.events() for p, o in e.get("r", ())
             if not owners.was_owner(p, f"{group}_{m.name}", e["t"] - slack(m, e["t"]), e["t"] + 0.1)]
 
