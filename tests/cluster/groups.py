@@ -290,11 +290,14 @@ def zookeeper_changes(kind, body):
             path, at = text(at)
             yield path.decode(), None
     elif kind == 14:  # multi
-        at = 4
+        at, ops = 4, []
         for _ in range(struct.unpack_from(">i", body)[0]):
             (inner,) = struct.unpack_from(">i", body, at)
             data, at = text(at + 4)
-            yield from zookeeper_changes(inner, data)
+            ops.append((inner, data))
+        if all(inner != -1 for inner, _ in ops):  # else it was refused: what stands before the error was not done either
+            for inner, data in ops:
+                yield from zookeeper_changes(inner, data)
 
 
 def zookeeper_member(name, argv, owners, group, parse, env=None):
