@@ -63,9 +63,18 @@ min-distance=0
 """)
     p = Process("burrow", [BURROW, "-config-dir", tmp_path], tmp_path / "burrow.out")
     p.start()
+
+    def knows():
+        """Burrow 1.2.1 ends with a panic of its own (a nil *storage.brokerOffset) when it meets an offset of a partition whose end it has not
+        asked for yet: it is started again then."""
+        if not p.alive():
+            assert p.log_text().count("panic:") <= 5 and "nil, not *storage.brokerOffset" in p.log_text(), p.log_text()
+            p.start()
+        return ask(f"http://127.0.0.1:{port}", f"topic/{TOPIC}")["offsets"]
+
     try:
         # what a group committed before Burrow knows the topic is dropped
-        wait_until(lambda: ask(f"http://127.0.0.1:{port}", f"topic/{TOPIC}")["offsets"], 30, f"Burrow to know {TOPIC}")
+        wait_until(knows, 60, f"Burrow to know {TOPIC}")
         yield f"http://127.0.0.1:{port}"
         assert p.alive(), p.log_text()
     finally:

@@ -129,7 +129,9 @@ def test_zookeeper_goes_away_and_comes_back(make_cluster):
         load.wait_acked(500)
     assert not load.failed
     c.wait_brokers(timeout=60)
-    c.create_topic("after", partitions=3, factor=3)
+    # the broker that is asked may not have its connection back yet, and says so
+    wait_until(lambda: "Created topic after" in c.tool("topics", "--bootstrap-server", c.bootstrap, "--create", "--topic", "after", "--partitions", 3,
+                                                       "--replication-factor", 3, check=False).stdout, 60, "a topic to be created")
     c.wait_isr("t", 3, 3)
     assert set(load.acked) <= everything(c, "t")
 

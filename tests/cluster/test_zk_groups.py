@@ -276,16 +276,16 @@ def test_the_console_consumer_is_the_old_one(shared_cluster, zk):
     assert r.stderr == "Processed a total of 5 messages\n"
     assert set(zk.get_children("/consumers")) == before
     # a named one goes on where it was
-    r = console(shared_cluster, "--topic", "old-t", "--group", "old", "--from-beginning", "--max-messages", 2)
+    r = console(shared_cluster, "--topic", "old-t", "--group", "zk-old", "--from-beginning", "--max-messages", 2)
     assert r.returncode == 0 and r.stdout == "0:0\n0:1\n", r
-    assert zk.get("/consumers/old/offsets/old-t/0")[0] == b"2"
-    r = console(shared_cluster, "--topic", "old-t", "--consumer-property", "group.id=old", "--max-messages", 1, "--property",
+    assert zk.get("/consumers/zk-old/offsets/old-t/0")[0] == b"2"
+    r = console(shared_cluster, "--topic", "old-t", "--consumer-property", "group.id=zk-old", "--max-messages", 1, "--property",
                 "print.partition=true", "--property", "print.offset=true")
     assert r.returncode == 0 and r.stdout == "Partition:0\tOffset:2\t0:2\n", r
     # a later --from-beginning is refused, as Kafka does, until the offsets are given up
-    r = console(shared_cluster, "--topic", "old-t", "--group", "old", "--from-beginning")
-    assert r.returncode == 1 and "Found previous offset information for this group old" in r.stderr
-    r = console(shared_cluster, "--topic", "old-t", "--group", "old", "--from-beginning", "--delete-consumer-offsets", "--max-messages", 1)
+    r = console(shared_cluster, "--topic", "old-t", "--group", "zk-old", "--from-beginning")
+    assert r.returncode == 1 and "Found previous offset information for this group zk-old" in r.stderr
+    r = console(shared_cluster, "--topic", "old-t", "--group", "zk-old", "--from-beginning", "--delete-consumer-offsets", "--max-messages", 1)
     assert r.returncode == 0 and r.stdout == "0:0\n", r
     # without an offset and without --from-beginning: from the end, and what is there stays unread
     r = console(shared_cluster, "--topic", "old-t", "--timeout-ms", 1500)
