@@ -95,15 +95,17 @@ bool lag_round_is_full(const struct lag_round *r)
 void lag_claim_add(struct lag_round *r, enum lag_kind kind, struct str group, struct str topic,
                    int32_t partition, int64_t offset, struct str member)
 {
-    struct lag_claim c = {.kind = kind,
-                          .partition = partition,
-                          .offset = offset,
-                          .group = copy(&r->arena, group),
-                          .topic = copy(&r->arena, topic),
-                          .member = copy(&r->arena, member),
-                          .lag = {.records = -1}};
+    struct lag_claim c = {
+        .kind = kind, .partition = partition, .offset = offset, .lag = {.records = -1}};
 
-    if (r->count == r->max || c.group.p == NULL || c.topic.p == NULL || c.member.p == NULL) {
+    if (r->is_full || r->count == r->max) { /* before any memory is taken for it */
+        r->is_full = true;
+        return;
+    }
+    c.group = copy(&r->arena, group);
+    c.topic = copy(&r->arena, topic);
+    c.member = copy(&r->arena, member);
+    if (c.group.p == NULL || c.topic.p == NULL || c.member.p == NULL) {
         r->is_full = true;
         return;
     }

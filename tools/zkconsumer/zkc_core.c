@@ -275,7 +275,7 @@ static void round_ended(struct zkc_core *c, int64_t now_ms, struct zkc_effects *
         rebalance(c, now_ms, reason[0] == 0 ? NULL : reason, fx);
         c->round_reason = "a watch fired";
     } else if (has_brokers_changed) {
-        (void)zkc_trace(fx, ZKC_TRACE_NO_BROKERS, NULL); /* what we have we keep; no more for now */
+        (void)zkc_trace(fx, ZKC_TRACE_NO_BROKERS, NULL); /* what we have we keep */
     }
     if (c->is_dirty)
         zkc_round_begin(c, NULL, now_ms, fx);

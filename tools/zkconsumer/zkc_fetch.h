@@ -64,7 +64,7 @@ struct zkc_fetch_result {
     uint32_t seq;
     int64_t offset; /* RESOLVED: -1: could not be asked */
 };
-/* One after the other; false: no more for now. */
+/* One after the other; false: none is left. */
 bool zkc_fetch_collect(struct zkc_fetch *f, int64_t now_ms, struct zkc_fetch_result *out);
 /* When zkc_fetch_collect has something without being woken; INT64_MAX. */
 int64_t zkc_fetch_deadline_ms(struct zkc_fetch *f);
