@@ -32,8 +32,8 @@ struct listener { /* one of listeners= */
 
 struct broker {
     int32_t id;
-    /* broker/config.h: typed values of every option. A dynamic change switches it; what it pointed
-     * to stays until the end. */
+    /* broker/config/config.h: typed values of every option. A dynamic change switches it; what it
+     * pointed to stays until the end. */
     const struct config *_Atomic config;
     char cluster_id[64];
     _Atomic int64_t epoch; /* czxid of our registration; -1 before */
@@ -48,7 +48,7 @@ struct broker {
     struct log_manager *logs;
     struct replicas *replicas;
     struct controller *controller;
-    struct metadata_cache *metadata; /* broker/metadata_cache.h */
+    struct metadata_cache *metadata; /* broker/cluster/metadata_cache.h */
     struct api *api;                 /* broker/api/api.h */
     struct coordinator *groups;      /* broker/group/coordinator.h */
     _Atomic bool is_stopping;

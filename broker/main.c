@@ -2,7 +2,7 @@
 /* kafuka-broker: the command line, the properties file, the process. */
 #include <config.h>
 
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "broker/run.h"
 #include "common/base/fsx.h"
 #include "common/base/slog.h"

@@ -4,7 +4,7 @@
 #ifndef BROKER_RUN_H
 #define BROKER_RUN_H
 
-#include "broker/config.h"
+#include "broker/config/config.h"
 
 /* Runs until a stop is asked for and done. c: finished; taken. ERR_OK: stopped in order. Else text:
  * one line for the user; what had been made is taken down again. started (may be NULL) is called

@@ -4,9 +4,9 @@
  * KafkaServer.scala#controlledShutdown. */
 #include "broker/shutdown.h"
 
-#include "broker/config.h"
-#include "broker/metadata.h"
-#include "broker/metadata_cache.h"
+#include "broker/config/config.h"
+#include "broker/cluster/metadata.h"
+#include "broker/cluster/metadata_cache.h"
 #include "broker/run.h"
 #include "common/base/clock.h"
 #include "common/base/lock.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kafuka-broker-api-versions: which requests, in which versions, each broker understands. */
-#include "tools/admin.h"
-#include "tools/tool.h"
+#include "tools/lib/admin.h"
+#include "tools/lib/tool.h"
 
 #include <stdio.h>
 

@@ -4,9 +4,9 @@
 #include "tools/configs.h"
 
 #include "common/base/fsx.h"
-#include "tools/admin.h"
-#include "tools/tool.h"
-#include "tools/topics.h"
+#include "tools/lib/admin.h"
+#include "tools/lib/tool.h"
+#include "tools/lib/topics.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,8 +6,8 @@
 #include "common/base/base.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
-#include "tools/opt.h"
-#include "tools/props.h"
+#include "tools/lib/opt.h"
+#include "tools/lib/props.h"
 
 struct configs_change {
     struct props add;

@@ -4,8 +4,8 @@
 #include "tools/configs.h"
 
 #include "common/zk/zkadmin.h"
-#include "tools/topic_config.h"
-#include "tools/zk.h"
+#include "tools/lib/topic_config.h"
+#include "tools/lib/zookeeper.h"
 
 #include <stdio.h>
 

@@ -3,12 +3,12 @@
  * itself, from their end or, with --from-beginning, from their first record. With --zookeeper:
  * console_zk.c. */
 #include "common/base/clock.h"
-#include "tools/admin.h"
+#include "tools/lib/admin.h"
 #include "tools/console_zk.h"
-#include "tools/formatter.h"
-#include "tools/reader.h"
-#include "tools/rk.h"
-#include "tools/tool.h"
+#include "tools/lib/formatter.h"
+#include "tools/lib/reader.h"
+#include "tools/lib/rdkafka.h"
+#include "tools/lib/tool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,7 +222,7 @@ static ssize_t poll_group(struct consumer *c, rd_kafka_t *rk, int timeout_ms)
         if (!c->has_failed && !c->is_output_closed)
             note_printed(c, m);
         n = 1;
-    } else if ((cure = rk_group_cure(m->err)) != NULL) {
+    } else if ((cure = rdkafka_group_cure(m->err)) != NULL) {
         c->has_failed = true;
         (void)opts_fail(c->o, "%s: %s", rd_kafka_message_errstr(m), cure);
     } else if (m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) {
@@ -237,7 +237,7 @@ static int consume(struct consumer *c, rd_kafka_t *rk, struct reader *reader)
 {
     int64_t last_ms = clock_mono_ms();
 
-    while (!rk_stop_requested() && !c->has_failed && !c->is_output_closed &&
+    while (!rdkafka_stop_requested() && !c->has_failed && !c->is_output_closed &&
            (c->max_messages < 0 || c->seen < c->max_messages)) {
         int64_t now = clock_mono_ms();
         int64_t wait_ms = WAIT_MS;
@@ -315,7 +315,7 @@ static void warn_without_coordinator(const struct consumer *c, const struct prop
 static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
                          rd_kafka_topic_partition_list_t *list, void *opaque)
 {
-    struct consumer *c = rk_arg(opaque);
+    struct consumer *c = rdkafka_arg(opaque);
     bool is_assign = what == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
     rd_kafka_error_t *e = NULL;
 
@@ -380,19 +380,19 @@ static rd_kafka_conf_t *make_conf(const struct consumer *c, const struct props *
     enum err rc = ERR_OK;
 
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(defaults); i++)
-        rc = rk_set(conf, defaults[i][0], defaults[i][1], why);
+        rc = rdkafka_set(conf, defaults[i][0], defaults[i][1], why);
     if (rc == ERR_OK)
-        rc = rk_apply(c->o, conf, RK_CONSUMER, p, why);
+        rc = rdkafka_apply(c->o, conf, RDKAFKA_CONSUMER, p, why);
     if (rc == ERR_OK && group != NULL)
-        rc = rk_set(conf, "group.id", group, why);
+        rc = rdkafka_set(conf, "group.id", group, why);
     if (rc == ERR_OK && group != NULL) /* store_printed does */
-        rc = rk_set(conf, "enable.auto.offset.store", "false", why);
+        rc = rdkafka_set(conf, "enable.auto.offset.store", "false", why);
     if (group != NULL)
         rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
     if (rc == ERR_OK && opts_has(c->o, "from-beginning"))
-        rc = rk_set(conf, "auto.offset.reset", "earliest", why);
+        rc = rdkafka_set(conf, "auto.offset.reset", "earliest", why);
     if (rc == ERR_OK)
-        rc = rk_set(conf, "bootstrap.servers", bootstrap, why);
+        rc = rdkafka_set(conf, "bootstrap.servers", bootstrap, why);
     if (rc == ERR_OK)
         return conf;
     rd_kafka_conf_destroy(conf);
@@ -465,10 +465,10 @@ static int connect_and_run(struct consumer *c, const struct props *p, const char
 
     if (conf == NULL)
         return opts_fail(c->o, "%s", why.text);
-    rk = rk_new(c->o, RK_CONSUMER, conf, c);
+    rk = rdkafka_new(c->o, RDKAFKA_CONSUMER, conf, c);
     if (rk == NULL)
         return 1;
-    rk_catch_signals();
+    rdkafka_catch_signals();
     has_group = has_group && !opts_has(c->o, "partition");
     if (has_group)
         warn_without_coordinator(c, p, bootstrap);
@@ -511,7 +511,7 @@ static int run_with_zookeeper(struct consumer *c, const struct props *p)
 static enum err choose_format(struct consumer *c, struct props *p, struct errtext *why)
 {
     const char *unknown;
-    enum err rc = rk_load_props(c->o, "formatter-config", "property", p, why);
+    enum err rc = rdkafka_load_props(c->o, "formatter-config", "property", p, why);
 
     if (rc != ERR_OK)
         return rc;
@@ -540,7 +540,7 @@ static int run(const struct opts *o)
     c.pattern.is_all = true;
     if (topics_pattern_init(&c.pattern, topics_regex(o), &why) != ERR_OK ||
         choose_format(&c, &format, &why) != ERR_OK ||
-        rk_load_props(o, "consumer.config", "consumer-property", &props, &why) != ERR_OK ||
+        rdkafka_load_props(o, "consumer.config", "consumer-property", &props, &why) != ERR_OK ||
         choose_offset(&c, &props, &why) != ERR_OK) {
         (void)opts_fail(o, "%s", why.text);
         goto out;
@@ -554,9 +554,9 @@ static int run(const struct opts *o)
         rc = run_with_zookeeper(&c, &props);
         goto out;
     }
-    bootstrap = rk_bootstrap(o, &props, true);
+    bootstrap = rdkafka_bootstrap(o, &props, true);
     if (bootstrap != NULL)
-        rc = rk_check_reachable(o, bootstrap, &props);
+        rc = rdkafka_check_reachable(o, bootstrap, &props);
     if (bootstrap != NULL && rc < 0)
         rc = connect_and_run(&c, &props, bootstrap);
 out:

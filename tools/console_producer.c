@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kafuka-console-producer: every line of the standard input is a record. A record that could not be
  * delivered is named on stderr and makes the exit status 1. */
-#include "tools/line_reader.h"
-#include "tools/mem.h"
-#include "tools/rk.h"
-#include "tools/tool.h"
+#include "tools/lib/line_reader.h"
+#include "tools/lib/mem.h"
+#include "tools/lib/rdkafka.h"
+#include "tools/lib/tool.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -92,7 +92,7 @@ static void print_failure(struct producer *p, int64_t line, const void *payload,
 
 static void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 {
-    struct producer *p = rk_arg(opaque);
+    struct producer *p = rdkafka_arg(opaque);
     char text[512];
     const char *reason;
 
@@ -192,7 +192,7 @@ static int read_lines(struct producer *p)
     size_t cap = 0;
     int rc = 0;
 
-    while (!rk_stop_requested()) {
+    while (!rdkafka_stop_requested()) {
         struct errtext why = {{0}};
         ssize_t got;
 
@@ -217,7 +217,7 @@ static int read_lines(struct producer *p)
         if (prompts)
             (void)rd_kafka_poll(p->rk, 0);
     }
-    if (ferror(stdin) && !rk_stop_requested())
+    if (ferror(stdin) && !rdkafka_stop_requested())
         rc = opts_fail(p->o, "the standard input cannot be read: %s", strerror(errno));
     mem_free(line); /* getline's */
     mem_free(r);
@@ -238,12 +238,13 @@ static int finish(struct producer *p, int rc)
 static enum err option_as_property(const struct opts *o, const char *option, const char *property,
                                    struct props *p, struct errtext *why)
 {
-    struct rk_translation t;
+    struct rdkafka_translation t;
 
     if (!opts_has(o, option))
         return ERR_OK;
     props_set(p, property, opts_text(o, option, "gzip"));
-    if (rk_translate(RK_PRODUCER, property, props_get(p, property, ""), &t, why) != ERR_OK) {
+    if (rdkafka_translate(RDKAFKA_PRODUCER, property, props_get(p, property, ""), &t, why) !=
+        ERR_OK) {
         errtext_wrap(why, "--%s", option);
         return ERR_INVALID;
     }
@@ -268,7 +269,7 @@ static enum err collect_props(const struct opts *o, struct props *p, struct errt
         {"metadata-expiry-ms", "metadata.max.age.ms"},
         {"socket-buffer-size", "send.buffer.bytes"},
     };
-    enum err rc = rk_load_props(o, "producer.config", "producer-property", p, why);
+    enum err rc = rdkafka_load_props(o, "producer.config", "producer-property", p, why);
 
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(as); i++)
         rc = option_as_property(o, as[i][0], as[i][1], p, why);
@@ -306,13 +307,13 @@ static rd_kafka_conf_t *make_conf(const struct opts *o, const struct props *p,
     enum err rc = ERR_OK;
 
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(defaults); i++)
-        rc = rk_set(conf, defaults[i][0], defaults[i][1], why);
+        rc = rdkafka_set(conf, defaults[i][0], defaults[i][1], why);
     if (rc == ERR_OK && may_be_idempotent(p))
-        rc = rk_set(conf, "enable.idempotence", "true", why);
+        rc = rdkafka_set(conf, "enable.idempotence", "true", why);
     if (rc == ERR_OK)
-        rc = rk_apply(o, conf, RK_PRODUCER, p, why);
+        rc = rdkafka_apply(o, conf, RDKAFKA_PRODUCER, p, why);
     if (rc == ERR_OK)
-        rc = rk_set(conf, "bootstrap.servers", bootstrap, why);
+        rc = rdkafka_set(conf, "bootstrap.servers", bootstrap, why);
     if (rc == ERR_OK)
         return conf;
     rd_kafka_conf_destroy(conf);
@@ -328,7 +329,7 @@ static int produce(struct producer *p, const struct props *props, const char *bo
     if (conf == NULL)
         return opts_fail(p->o, "%s", why.text);
     rd_kafka_conf_set_dr_msg_cb(conf, on_report);
-    p->rk = rk_new(p->o, RK_PRODUCER, conf, p);
+    p->rk = rdkafka_new(p->o, RDKAFKA_PRODUCER, conf, p);
     if (p->rk == NULL)
         return 1;
     p->topic = rd_kafka_topic_new(p->rk, opts_text(p->o, "topic", ""), NULL);
@@ -336,8 +337,8 @@ static int produce(struct producer *p, const struct props *props, const char *bo
         rc = opts_fail(p->o, "--topic '%s': %s", opts_text(p->o, "topic", ""),
                        rd_kafka_err2str(rd_kafka_last_error()));
     } else {
-        rk_catch_signals();
-        rc = rk_wait_topic(p->o, p->rk, p->topic) ? finish(p, read_lines(p)) : 1;
+        rdkafka_catch_signals();
+        rc = rdkafka_wait_topic(p->o, p->rk, p->topic) ? finish(p, read_lines(p)) : 1;
         rd_kafka_topic_destroy(p->topic);
     }
     rd_kafka_destroy(p->rk);
@@ -359,7 +360,7 @@ static int run(const struct opts *o)
     if (strstr(class_name, "LineMessageReader") == NULL)
         return opts_fail(o, "--line-reader: '%s' is not known here; only LineMessageReader is",
                          class_name);
-    if (rk_load_props(o, "reader-config", "property", &reader, &why) != ERR_OK ||
+    if (rdkafka_load_props(o, "reader-config", "property", &reader, &why) != ERR_OK ||
         line_format_init(&p.format, &reader, &why) != ERR_OK ||
         collect_props(o, &props, &why) != ERR_OK) {
         (void)opts_fail(o, "%s", why.text);
@@ -370,9 +371,9 @@ static int run(const struct opts *o)
         opts_warn(o, "--property %s is not known to the reader of lines and has no effect",
                   unknown);
     p.is_sync |= strcmp(props_get(&props, "producer.type", ""), "sync") == 0;
-    bootstrap = rk_bootstrap(o, &props, false);
+    bootstrap = rdkafka_bootstrap(o, &props, false);
     if (bootstrap != NULL)
-        rc = rk_check_reachable(o, bootstrap, &props);
+        rc = rdkafka_check_reachable(o, bootstrap, &props);
     if (bootstrap != NULL && rc < 0)
         rc = produce(&p, &props, bootstrap);
 out:

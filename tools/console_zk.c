@@ -6,8 +6,8 @@
 #include "tools/console_zk.h"
 
 #include "common/base/clock.h"
-#include "tools/rk.h"
-#include "tools/zk.h"
+#include "tools/lib/rdkafka.h"
+#include "tools/lib/zookeeper.h"
 #include "tools/zkconsumer/zkconsumer.h"
 
 #include <poll.h>
@@ -128,14 +128,15 @@ static bool set(const struct console_zk *z, struct kafuka_zkc_conf *conf, const 
                 const char *value)
 {
     char error[512];
-    struct rk_translation t;
+    struct rdkafka_translation t;
     struct errtext why = {{0}};
 
     switch (kafuka_zkc_conf_set(conf, name, value, error, sizeof error)) {
     case KAFUKA_ZKC_OK:
         return true;
     case KAFUKA_ZKC_UNKNOWN: /* serializers and the like mean nothing and lose nothing */
-        if (rk_translate(RK_CONSUMER, name, value, &t, &why) != ERR_OK || t.action != RK_QUIET)
+        if (rdkafka_translate(RDKAFKA_CONSUMER, name, value, &t, &why) != ERR_OK ||
+            t.action != RDKAFKA_QUIET)
             opts_warn(z->o, "%s", error);
         return true;
     case KAFUKA_ZKC_ERROR:
@@ -209,7 +210,7 @@ static void wait_joined(struct kafuka_zkc *c)
     char line[1];
 
     while (kafuka_zkc_history(c, 0, line, sizeof line) == 0 && clock_mono_ms() < until_ms &&
-           !rk_stop_requested())
+           !rdkafka_stop_requested())
         (void)poll(NULL, 0, JOIN_LOOK_MS);
 }
 
@@ -218,7 +219,7 @@ static void consume(const struct console_zk *z, struct kafuka_zkc_stream *s)
     int64_t last_ms = clock_mono_ms();
     bool wants_more = true;
 
-    while (wants_more && !rk_stop_requested()) {
+    while (wants_more && !rdkafka_stop_requested()) {
         int64_t wait_ms = z->out->len > 0 ? 0 : WAIT_MS;
         struct kafuka_zkc_message m;
 
@@ -259,7 +260,7 @@ static int join_and_consume(const struct console_zk *z, const char *group)
     c = kafuka_zkc_new(conf, error, sizeof error);
     if (c == NULL)
         return opts_fail(z->o, "%s", error);
-    rk_catch_signals();
+    rdkafka_catch_signals();
     if (kafuka_zkc_subscribe_filter(
             c, z->is_black_list ? KAFUKA_ZKC_BLACK_LIST : KAFUKA_ZKC_WHITE_LIST, z->regex, 1, error,
             sizeof error) != KAFUKA_ZKC_OK ||

@@ -4,9 +4,9 @@
 #ifndef TOOLS_CONSOLE_ZK_H
 #define TOOLS_CONSOLE_ZK_H
 
-#include "tools/formatter.h"
-#include "tools/opt.h"
-#include "tools/props.h"
+#include "tools/lib/formatter.h"
+#include "tools/lib/opt.h"
+#include "tools/lib/props.h"
 
 struct console_zk {
     const struct opts *o;

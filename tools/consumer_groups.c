@@ -4,10 +4,10 @@
 #include "tools/consumer_groups.h"
 
 #include "common/base/clock.h"
-#include "tools/mem.h"
-#include "tools/tool.h"
-#include "tools/topics.h"
-#include "tools/zk.h"
+#include "tools/lib/mem.h"
+#include "tools/lib/tool.h"
+#include "tools/lib/topics.h"
+#include "tools/lib/zookeeper.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -4,9 +4,9 @@
 #ifndef TOOLS_CONSUMER_GROUPS_H
 #define TOOLS_CONSUMER_GROUPS_H
 
-#include "tools/groups.h"
-#include "tools/log_offsets.h"
-#include "tools/opt.h"
+#include "tools/lib/groups.h"
+#include "tools/lib/log_offsets.h"
+#include "tools/lib/opt.h"
 
 struct group_tool {
     const struct opts *o;

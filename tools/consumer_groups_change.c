@@ -5,7 +5,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/fsx.h"
-#include "tools/mem.h"
+#include "tools/lib/mem.h"
 #include "tools/reset_plan.h"
 
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #include "tools/consumer_groups.h"
 
 #include "common/base/clock.h"
-#include "tools/mem.h"
+#include "tools/lib/mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,8 +4,8 @@
  * broker's page (http.listener): GET /groups/history?group=G. */
 #include "tools/consumer_groups.h"
 
-#include "tools/http_get.h"
-#include "tools/mem.h"
+#include "tools/lib/http_get.h"
+#include "tools/lib/mem.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -2,9 +2,9 @@
 /* kafuka-consumer-perf-test: reads records as fast as it can and reports in Kafka's words. Without
  * --group all partitions are read directly. */
 #include "common/base/clock.h"
-#include "tools/reader.h"
-#include "tools/rk.h"
-#include "tools/tool.h"
+#include "tools/lib/reader.h"
+#include "tools/lib/rdkafka.h"
+#include "tools/lib/tool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -201,7 +201,7 @@ static int measure(struct perf *p, struct reader *reader)
     int64_t timeout_us = opts_int(p->o, "timeout", 10000) * 1000;
     int64_t last_us = clock_mono_us();
 
-    while (p->seen < p->wanted && !rk_stop_requested()) {
+    while (p->seen < p->wanted && !rdkafka_stop_requested()) {
         ssize_t n = reader_poll(reader, WAIT_MS, count_record, p);
         int64_t now_us = clock_mono_us();
 
@@ -215,7 +215,7 @@ static int measure(struct perf *p, struct reader *reader)
             p->assigned_us = now_us;
         print_due(p);
     }
-    if (p->seen < p->wanted && !rk_stop_requested()) {
+    if (p->seen < p->wanted && !rdkafka_stop_requested()) {
         end_progress(p);
         printf("WARNING: Exiting before consuming the expected number of messages: timeout "
                "(%" PRId64 " ms) exceeded. You can use the --timeout option to increase the "
@@ -241,14 +241,14 @@ static rd_kafka_conf_t *make_conf(const struct perf *p, const struct props *prop
     enum err rc = ERR_OK;
 
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(defaults); i++)
-        rc = rk_set(conf, defaults[i][0], defaults[i][1], why);
+        rc = rdkafka_set(conf, defaults[i][0], defaults[i][1], why);
     if (rc == ERR_OK)
-        rc = rk_apply(p->o, conf, RK_CONSUMER, props, why);
+        rc = rdkafka_apply(p->o, conf, RDKAFKA_CONSUMER, props, why);
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(as); i++)
         if (opts_has(p->o, as[i][0]))
-            rc = rk_set(conf, as[i][1], opts_text(p->o, as[i][0], ""), why);
+            rc = rdkafka_set(conf, as[i][1], opts_text(p->o, as[i][0], ""), why);
     if (rc == ERR_OK)
-        rc = rk_set(conf, "bootstrap.servers", bootstrap, why);
+        rc = rdkafka_set(conf, "bootstrap.servers", bootstrap, why);
     if (rc == ERR_OK)
         return conf;
     rd_kafka_conf_destroy(conf);
@@ -270,10 +270,10 @@ static int connect_and_measure(struct perf *p, const struct props *props, const 
 
     if (conf == NULL)
         return opts_fail(p->o, "%s", why.text);
-    ro.rk = rk_new(p->o, RK_CONSUMER, conf, p);
+    ro.rk = rdkafka_new(p->o, RDKAFKA_CONSUMER, conf, p);
     if (ro.rk == NULL)
         return 1;
-    rk_catch_signals();
+    rdkafka_catch_signals();
     p->start_ms = clock_wall_ms();
     p->start_mono_us = p->last_line_us = clock_mono_us();
     p->assigned_us = -1;
@@ -306,12 +306,12 @@ static int run(const struct opts *o)
     if (!opts_has(o, "topic") || !opts_has(o, "messages"))
         return opts_fail(o, "Missing required argument \"[%s]\"",
                          opts_has(o, "topic") ? "messages" : "topic");
-    if (rk_load_props(o, "consumer.config", "consumer-property", &props, &why) != ERR_OK)
+    if (rdkafka_load_props(o, "consumer.config", "consumer-property", &props, &why) != ERR_OK)
         rc = opts_fail(o, "%s", why.text);
     else
-        bootstrap = rk_bootstrap(o, &props, true);
+        bootstrap = rdkafka_bootstrap(o, &props, true);
     if (bootstrap != NULL)
-        rc = rk_check_reachable(o, bootstrap, &props);
+        rc = rdkafka_check_reachable(o, bootstrap, &props);
     if (bootstrap != NULL && rc < 0)
         rc = connect_and_measure(&p, &props, bootstrap);
     mem_free(bootstrap);

@@ -2,8 +2,8 @@
 /* kafuka-delete-records: deletes the records of partitions before an offset, as a JSON file says.
  */
 #include "common/base/fsx.h"
-#include "tools/admin.h"
-#include "tools/tool.h"
+#include "tools/lib/admin.h"
+#include "tools/lib/tool.h"
 
 #include <jansson.h>
 #include <stdio.h>

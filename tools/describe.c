@@ -2,11 +2,11 @@
 /* kafuka-describe: the whole cluster on one page, what is wrong with it and what to do about it.
  * The exit status says whether it is healthy. */
 #include "common/base/clock.h"
-#include "tools/admin.h"
-#include "tools/rk.h"
-#include "tools/tool.h"
-#include "tools/view.h"
-#include "tools/zk.h"
+#include "tools/lib/admin.h"
+#include "tools/lib/rdkafka.h"
+#include "tools/lib/tool.h"
+#include "tools/lib/view.h"
+#include "tools/lib/zookeeper.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -178,12 +178,12 @@ static int watch(const struct opts *o)
     struct memory *memory = xcalloc(1, sizeof *memory);
     int rc;
 
-    rk_catch_signals();
+    rdkafka_catch_signals();
     do {
         rc = show(o, clears, memory);
-        if (!rk_stop_requested())
+        if (!rdkafka_stop_requested())
             (void)nanosleep(&pause, NULL);
-    } while (!rk_stop_requested());
+    } while (!rdkafka_stop_requested());
     forget(memory);
     mem_free(memory);
     return rc;

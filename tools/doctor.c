@@ -3,9 +3,9 @@
  * other: resolve, connect, ApiVersions, Metadata, then each broker by the address that it
  * advertises. Every failure comes with its cure. Nothing is written to the cluster. */
 #include "common/base/clock.h"
-#include "tools/admin.h"
+#include "tools/lib/admin.h"
 #include "tools/doctor.h"
-#include "tools/tool.h"
+#include "tools/lib/tool.h"
 
 #include <errno.h>
 #include <netdb.h>

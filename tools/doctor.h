@@ -4,7 +4,7 @@
 #ifndef TOOLS_DOCTOR_H
 #define TOOLS_DOCTOR_H
 
-#include "tools/admin.h"
+#include "tools/lib/admin.h"
 
 enum {
     DOCTOR_UNKNOWN = -1, /* who answers cannot be told */

@@ -2,7 +2,7 @@
 /* kafuka-doctor's look into ZooKeeper. The chroot is looked for from above first, because opening a
  * session in it would make it. */
 #include "tools/doctor.h"
-#include "tools/zk.h"
+#include "tools/lib/zookeeper.h"
 
 #include <stdio.h>
 

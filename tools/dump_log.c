@@ -2,8 +2,8 @@
 /* kafuka-dump-log: prints and checks the files of a partition. */
 #include "tools/dump_log.h"
 
-#include "tools/opt.h"
-#include "tools/tool.h"
+#include "tools/lib/opt.h"
+#include "tools/lib/tool.h"
 
 #include <errno.h>
 #include <stdio.h>

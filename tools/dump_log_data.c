@@ -5,7 +5,7 @@
 #include "common/base/fsx.h"
 #include "common/record/batch.h"
 #include "common/record/compress.h"
-#include "tools/group_records.h"
+#include "tools/lib/group_records.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kafuka-get-offsets: first, last or timed offsets of partitions, one line each. */
-#include "tools/log_offsets.h"
-#include "tools/tool.h"
-#include "tools/topics.h"
+#include "tools/lib/log_offsets.h"
+#include "tools/lib/tool.h"
+#include "tools/lib/topics.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
 /* kafuka-healthcheck: does a broker answer, and does it belong to a cluster? One line, and the exit
  * status for containers and scripts: 0 healthy, 1 not. */
 #include "common/base/clock.h"
-#include "tools/admin.h"
-#include "tools/tool.h"
+#include "tools/lib/admin.h"
+#include "tools/lib/tool.h"
 
 #include <stdio.h>
 

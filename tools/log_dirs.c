@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kafuka-log-dirs: what lies in the log directories of the brokers, as JSON. */
-#include "tools/admin.h"
-#include "tools/tool.h"
+#include "tools/lib/admin.h"
+#include "tools/lib/tool.h"
 
 #include "common/zk/zkdoc.h"
 

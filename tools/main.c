@@ -6,8 +6,8 @@
 
 #include "common/base/base.h"
 #include "common/base/slog.h"
-#include "tools/opt.h"
-#include "tools/tool.h"
+#include "tools/lib/opt.h"
+#include "tools/lib/tool.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -4,10 +4,10 @@
  */
 #include "common/base/clock.h"
 #include "common/base/fsx.h"
-#include "tools/histogram.h"
-#include "tools/mem.h"
-#include "tools/rk.h"
-#include "tools/tool.h"
+#include "tools/lib/histogram.h"
+#include "tools/lib/mem.h"
+#include "tools/lib/rdkafka.h"
+#include "tools/lib/tool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,7 +84,7 @@ static uint64_t next_random(struct perf *p)
 
 static void on_report(rd_kafka_t *rk UNUSED, const rd_kafka_message_t *m, void *opaque)
 {
-    struct perf *p = rk_arg(opaque);
+    struct perf *p = rdkafka_arg(opaque);
     int64_t us = rd_kafka_message_latency(m);
 
     p->acked++;
@@ -166,7 +166,7 @@ static void serve(struct perf *p, int wait_ms)
 /* Waits until record number p->sent is due. */
 static void throttle(struct perf *p)
 {
-    while (p->rate > 0 && !rk_stop_requested()) {
+    while (p->rate > 0 && !rdkafka_stop_requested()) {
         int64_t due_us = p->start_us + (int64_t)((double)p->sent / p->rate * 1e6);
         int64_t ahead_us = due_us - clock_mono_us();
 
@@ -201,7 +201,7 @@ static bool send_one(struct perf *p)
                             payload.len, NULL, 0, NULL) != 0) {
         rd_kafka_resp_err_t e = rd_kafka_last_error();
 
-        if (e != RD_KAFKA_RESP_ERR__QUEUE_FULL || rk_stop_requested()) {
+        if (e != RD_KAFKA_RESP_ERR__QUEUE_FULL || rdkafka_stop_requested()) {
             end_progress(p);
             (void)opts_fail(p->o, "record %" PRId64 " cannot be sent: %s", p->sent,
                             rd_kafka_err2str(e));
@@ -218,7 +218,7 @@ static int measure(struct perf *p)
     bool ok = true;
 
     p->start_us = p->window_start_us = clock_mono_us();
-    while (ok && p->sent < p->wanted && !rk_stop_requested()) {
+    while (ok && p->sent < p->wanted && !rdkafka_stop_requested()) {
         throttle(p);
         ok = send_one(p);
         if (p->sent % POLL_EVERY == 0)
@@ -328,11 +328,11 @@ static rd_kafka_conf_t *make_conf(const struct perf *p, const struct props *prop
     enum err rc = ERR_OK;
 
     for (size_t i = 0; rc == ERR_OK && i < ARRAY_LEN(defaults); i++)
-        rc = rk_set(conf, defaults[i][0], defaults[i][1], why);
+        rc = rdkafka_set(conf, defaults[i][0], defaults[i][1], why);
     if (rc == ERR_OK)
-        rc = rk_apply(p->o, conf, RK_PRODUCER, props, why);
+        rc = rdkafka_apply(p->o, conf, RDKAFKA_PRODUCER, props, why);
     if (rc == ERR_OK)
-        rc = rk_set(conf, "bootstrap.servers", bootstrap, why);
+        rc = rdkafka_set(conf, "bootstrap.servers", bootstrap, why);
     if (rc == ERR_OK)
         return conf;
     rd_kafka_conf_destroy(conf);
@@ -357,7 +357,7 @@ static int connect_and_measure(struct perf *p, const struct props *props, const 
     if (conf == NULL)
         return opts_fail(p->o, "%s", why.text);
     rd_kafka_conf_set_dr_msg_cb(conf, on_report);
-    p->rk = rk_new(p->o, RK_PRODUCER, conf, p);
+    p->rk = rdkafka_new(p->o, RDKAFKA_PRODUCER, conf, p);
     if (p->rk == NULL)
         return 1;
     p->topic = rd_kafka_topic_new(p->rk, opts_text(p->o, "topic", ""), NULL);
@@ -365,8 +365,8 @@ static int connect_and_measure(struct perf *p, const struct props *props, const 
         (void)opts_fail(p->o, "--topic '%s': %s", opts_text(p->o, "topic", ""),
                         rd_kafka_err2str(rd_kafka_last_error()));
     } else {
-        rk_catch_signals();
-        rc = rk_wait_topic(p->o, p->rk, p->topic) ? measure(p) : 1;
+        rdkafka_catch_signals();
+        rc = rdkafka_wait_topic(p->o, p->rk, p->topic) ? measure(p) : 1;
         if (opts_has(p->o, "print-metrics"))
             (void)print_metrics(p);
         rd_kafka_topic_destroy(p->topic);
@@ -390,12 +390,12 @@ static int run(const struct opts *o)
     p.total = xcalloc(1, sizeof *p.total);
     p.window = xcalloc(1, sizeof *p.window);
     if (prepare(&p, &why) != ERR_OK ||
-        rk_load_props(o, "producer.config", "producer-props", &props, &why) != ERR_OK)
+        rdkafka_load_props(o, "producer.config", "producer-props", &props, &why) != ERR_OK)
         rc = opts_fail(o, "%s", why.text);
     else
-        bootstrap = rk_bootstrap(o, &props, false);
+        bootstrap = rdkafka_bootstrap(o, &props, false);
     if (bootstrap != NULL)
-        rc = rk_check_reachable(o, bootstrap, &props);
+        rc = rdkafka_check_reachable(o, bootstrap, &props);
     if (bootstrap != NULL && rc < 0)
         rc = connect_and_measure(&p, &props, bootstrap);
     mem_free(bootstrap);

@@ -2,8 +2,8 @@
 /* Parsers by hand: strptime() knows no fractions and no zones, and takes too much. */
 #include "tools/reset_plan.h"
 
-#include "tools/mem.h"
-#include "tools/opt.h"
+#include "tools/lib/mem.h"
+#include "tools/lib/opt.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kafuka-topics: creates, lists, describes, alters and deletes topics, through a broker (here) or
  * through ZooKeeper (topics_zk.c). */
-#include "tools/topics.h"
+#include "tools/lib/topics.h"
 
 #include "common/base/clock.h"
-#include "tools/admin.h"
-#include "tools/tool.h"
+#include "tools/lib/admin.h"
+#include "tools/lib/tool.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kafuka-topics --zookeeper: works on the znodes as Kafka's scripts did up to 2.8; the controller
  * takes up what is written. Output is Kafka 2.8's. */
-#include "tools/topics.h"
+#include "tools/lib/topics.h"
 
 #include "common/zk/zkadmin.h"
 #include "controller/placement.h"
-#include "tools/mem.h"
-#include "tools/topic_config.h"
-#include "tools/zk.h"
+#include "tools/lib/mem.h"
+#include "tools/lib/topic_config.h"
+#include "tools/lib/zookeeper.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The page of kafuka-describe, for people and as JSON. */
-#include "tools/view.h"
+#include "tools/lib/view.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -4,8 +4,9 @@
  * service itself; all hear of it through the change notification. */
 #include "broker/api/api.h"
 #include "broker/api/config_entries.h"
+#include "broker/api/handlers.h"
 #include "broker/api/task.h"
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "common/base/slog.h"
 #include "common/protocol/codec.h"
 #include "common/zk/zkadmin.h"

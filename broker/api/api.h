@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api - the requests that this broker answers: the table of what is offered, the handlers, what
- * they keep between requests, and what they share.
+/* api - what the handlers of requests share, and what they keep between requests. The table of the
+ * requests that this broker answers is api_table.c, the handlers are declared in handlers.h.
  *
  * A handler is called on the connection's loop with a decoded request, owns it and ends it with one
- * of the request_reply functions (broker/request.h). */
+ * of the request_reply functions (broker/server/request.h). */
 #ifndef BROKER_API_API_H
 #define BROKER_API_API_H
 
 #include "broker/broker.h"
-#include "broker/dispatch.h"
-#include "broker/metadata.h"
-#include "broker/metadata_cache.h"
-#include "broker/request.h"
+#include "broker/server/dispatch.h"
+#include "broker/cluster/metadata.h"
+#include "broker/cluster/metadata_cache.h"
+#include "broker/server/request.h"
 #include "common/base/base.h"
 #include "common/base/lock.h"
 #include "common/base/uuid.h"
@@ -28,40 +28,6 @@ void api_start(struct broker *b);
 void api_quit(struct broker *b);
 /* When the loops have ended. NULL-safe. */
 void api_stop(struct broker *b);
-
-extern const struct api_row api_rows[];
-extern const size_t api_row_count;
-
-/* ---- handlers, one for each key offered */
-void api_produce(struct request *r);
-void api_fetch(struct request *r);
-void api_list_offsets(struct request *r);
-void api_metadata(struct request *r);
-void api_update_metadata(struct request *r);
-void api_find_coordinator(struct request *r);
-void api_join_group(struct request *r);
-void api_sync_group(struct request *r);
-void api_heartbeat(struct request *r);
-void api_leave_group(struct request *r);
-void api_offset_commit(struct request *r);
-void api_offset_fetch(struct request *r);
-void api_offset_delete(struct request *r);
-void api_describe_groups(struct request *r);
-void api_list_groups(struct request *r);
-void api_delete_groups(struct request *r);
-void api_create_topics(struct request *r);
-void api_delete_topics(struct request *r);
-void api_delete_records(struct request *r);
-void api_init_producer_id(struct request *r);
-void api_offset_for_leader_epoch(struct request *r);
-void api_describe_configs(struct request *r);
-void api_alter_configs(struct request *r);
-void api_incremental_alter_configs(struct request *r);
-void api_describe_log_dirs(struct request *r);
-void api_create_partitions(struct request *r);
-void api_describe_cluster(struct request *r);
-/* ControlledShutdown, AlterPartition, AllocateProducerIds, ElectLeaders, reassignments. */
-void api_to_controller(struct request *r);
 
 /* ---- for the handlers */
 

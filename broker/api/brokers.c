@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* brokers - see brokers.h; and DescribeCluster (60). */
 #include "broker/api/brokers.h"
-#include "broker/config.h"
+#include "broker/api/handlers.h"
+#include "broker/config/config.h"
 #include "common/net/conn.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* config_entries - see config_entries.h. */
 #include "broker/api/config_entries.h"
-#include "broker/config.h"
+#include "broker/config/config.h"
 
 bool config_entry_topic(struct request *r, const struct topic_option *o,
                         const struct zkdoc_config *overrides, struct config_entry *e)

@@ -6,7 +6,7 @@
 
 #include "broker/api/api.h"
 #include "broker/api/topic_create.h"
-#include "broker/topic_config.h"
+#include "broker/config/topic_config.h"
 #include "common/protocol/messages.h"
 #include "common/zk/zkdoc.h"
 

@@ -2,6 +2,7 @@
 /* delete_records - DeleteRecords (21): raises the start of logs. The leader's is raised at once;
  * the answer waits until all live replicas have followed, which their next fetches tell. */
 #include "broker/api/api.h"
+#include "broker/api/handlers.h"
 #include "broker/api/task.h"
 #include "broker/replica/partition.h"
 #include "common/protocol/codec.h"

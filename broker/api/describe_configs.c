@@ -3,8 +3,9 @@
  * service by an io thread; the broker's own values are at hand. */
 #include "broker/api/api.h"
 #include "broker/api/config_entries.h"
+#include "broker/api/handlers.h"
 #include "broker/api/task.h"
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "common/protocol/codec.h"
 #include "common/zk/zkadmin.h"
 

@@ -3,7 +3,7 @@
  * the CRC of every batch is checked, for the messages get new ones. */
 #include "broker/api/fetch_convert.h"
 #include "broker/api/api.h"
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "common/record/batch.h"
 #include "common/record/legacy.h"
 

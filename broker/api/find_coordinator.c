@@ -6,9 +6,10 @@
  * client away to ask again until the partitions have leaders, this answer waits for them, for a
  * bounded time (D14). */
 #include "broker/api/api.h"
+#include "broker/api/handlers.h"
 #include "broker/api/task.h"
 #include "broker/api/topic_create.h"
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "broker/group/coordinator.h"
 #include "common/base/slog.h"
 #include "common/protocol/codec.h"

@@ -2,7 +2,7 @@
 /* group_request - see group_request.h. */
 #include "broker/api/group_request.h"
 
-#include "broker/config.h"
+#include "broker/config/config.h"
 
 enum {
     PIECE_OVERHEAD_BYTES = 32, /* alignment and terminator in the arena */

@@ -3,6 +3,7 @@
  * LeaveGroup (13), SyncGroup (14). The request waits in the coordinator as long as the group's
  * rebalance takes; a client that disconnects meanwhile stays a member until its session ends. */
 #include "broker/api/group_request.h"
+#include "broker/api/handlers.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 

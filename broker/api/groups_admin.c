@@ -2,6 +2,7 @@
 /* groups_admin - DescribeGroups (15), ListGroups (16), DeleteGroups (42): what tools ask of groups.
  */
 #include "broker/api/group_request.h"
+#include "broker/api/handlers.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 

@@ -2,6 +2,7 @@
 /* list_offsets - ListOffsets (2). The ends of a log are known on the loop; a look-up by time reads
  * index and segment files and is done by an io thread. */
 #include "broker/api/api.h"
+#include "broker/api/handlers.h"
 #include "broker/api/task.h"
 #include "broker/replica/partition.h"
 #include "common/base/clock.h"

@@ -2,6 +2,7 @@
 /* offset_fetch - OffsetFetch (9): what groups have committed. All versions are answered in the form
  * of version 8, a list of groups; older ones take the first group out of it. */
 #include "broker/api/group_request.h"
+#include "broker/api/handlers.h"
 #include "broker/api/zk_offsets.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"

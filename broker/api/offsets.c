@@ -3,6 +3,7 @@
  * about offsets. Partitions that may not be touched or do not exist are answered here; the rest is
  * one call. */
 #include "broker/api/group_request.h"
+#include "broker/api/handlers.h"
 #include "broker/api/zk_offsets.h"
 #include "common/base/clock.h"
 #include "common/protocol/codec.h"

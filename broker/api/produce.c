@@ -9,6 +9,7 @@
  *
  * Partitions are independent: one that fails does not keep the others from being written. */
 #include "broker/api/api.h"
+#include "broker/api/handlers.h"
 #include "broker/http/metrics.h"
 #include "broker/replica/partition.h"
 #include "common/base/clock.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* task - see task.h. */
 #include "broker/api/task.h"
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "common/zk/coord.h"
 
 enum { TASK_MAGIC = 0x7461736b, TURNS_WAITING_MAX = 1000, FIRST_METADATA_MS = 3000 };

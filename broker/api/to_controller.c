@@ -3,6 +3,7 @@
  * ElectLeaders (43), reassignments (45, 46), AlterPartition (56), AllocateProducerIds (67). Its
  * answer comes by mail to the request's loop; when it is not active, the answer says so. */
 #include "broker/api/api.h"
+#include "broker/api/handlers.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 #include "controller/controller.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* topic_create - see topic_create.h. */
 #include "broker/api/topic_create.h"
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "broker/group/coordinator.h"
 #include "common/base/slog.h"
 #include "controller/placement.h"

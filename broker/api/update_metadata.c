@@ -2,6 +2,7 @@
 /* update_metadata - UpdateMetadata (6), from the controller: answered when every loop has switched
  * to the new snapshot. */
 #include "broker/api/api.h"
+#include "broker/api/handlers.h"
 #include "broker/api/new_topics.h"
 #include "broker/group/coordinator.h"
 #include "broker/replica/replicas.h"

@@ -4,7 +4,7 @@
 #include "broker/api/zk_offsets.h"
 #include "broker/api/api.h"
 #include "broker/api/task.h"
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "common/base/mailbox.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"

@@ -2,8 +2,8 @@
 /* coordinator - start and stop, news from outside, and which partition a group belongs to. */
 #include "broker/group/coordinator_internal.h"
 
-#include "broker/config.h"
-#include "broker/metadata.h"
+#include "broker/config/config.h"
+#include "broker/cluster/metadata.h"
 #include "common/base/slog.h"
 #include "common/protocol/messages.h"
 

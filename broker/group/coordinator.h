@@ -9,7 +9,7 @@
 
 #include "broker/broker.h"
 #include "broker/group/group_core.h"
-#include "broker/request.h"
+#include "broker/server/request.h"
 #include "common/base/base.h"
 
 struct coordinator;

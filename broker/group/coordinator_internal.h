@@ -4,7 +4,7 @@
 #define BROKER_GROUP_COORDINATOR_INTERNAL_H
 
 #include "broker/group/coordinator.h"
-#include "broker/metadata_cache.h"
+#include "broker/cluster/metadata_cache.h"
 #include "broker/replica/partition.h"
 #include "common/base/lock.h"
 #include "common/base/pool.h"

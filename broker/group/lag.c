@@ -7,7 +7,7 @@
 
 #include "broker/broker.h"
 #include "broker/group/lag_table.h"
-#include "broker/metadata_cache.h"
+#include "broker/cluster/metadata_cache.h"
 #include "broker/replica/partition.h"
 #include "common/base/clock.h"
 #include "common/base/lock.h"

@@ -8,7 +8,7 @@
  * KAFKA: GroupMetadataManager.loadGroupsAndOffsets, which serves what it has got so far. */
 #include "broker/group/coordinator_internal.h"
 
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "broker/group/group_records.h"
 #include "common/base/clock.h"
 #include "common/base/slog.h"

@@ -4,7 +4,7 @@
 #include "broker/group/coordinator_internal.h"
 
 #include "broker/http/metrics.h"
-#include "broker/metadata_cache.h"
+#include "broker/cluster/metadata_cache.h"
 
 #include <stdio.h>
 

@@ -3,7 +3,7 @@
 #include "broker/http/http.h"
 
 #include "broker/http/metrics.h"
-#include "broker/server.h"
+#include "broker/server/server.h"
 #include "common/base/slog.h"
 
 #include <event2/buffer.h>

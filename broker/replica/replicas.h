@@ -76,8 +76,8 @@ void replicas_all_configs_changed(struct replicas *r,
                                   void (*get)(void *arg, struct str topic, struct log_config *out),
                                   void *arg);
 
-/* ---- orders of the controller (broker/api/control.c). Batches are carried out one after the
- * other, each in parallel on the pool. */
+/* ---- orders of the controller (broker/api/leader_and_isr.c). Batches are carried out one after
+ * the other, each in parallel on the pool. */
 
 /* KE_NONE, STALE_BROKER_EPOCH or STALE_CONTROLLER_EPOCH (controller.md section 6); remembers the
  * highest controller epoch. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the replicas take from a metadata snapshot: who is alive, and where. */
-#include "broker/metadata.h"
+#include "broker/cluster/metadata.h"
 #include "broker/replica/replicas_internal.h"
 
 #include <stdio.h>

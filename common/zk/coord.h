@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* coord - everything the cluster asks of its coordination service: read, create, conditional write,
- * multi, watch. One implementation speaks to ZooKeeper (zks.c); a local store will stand behind the
- * same interface (design decision 11).
+ * multi, watch. One implementation speaks to ZooKeeper (zk_session.c); a local store will stand
+ * behind the same interface (design decision 11).
  *
  * Any thread may call. Results come to the given mailbox: done(arg...) runs on that mailbox's
  * owner. Nothing here blocks, except coord_open and the _wait forms, which are for start-up, tools

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a person may write into zookeeper.connect and its sisters, checked before anything is done.
  */
-#include "common/zk/zks_internal.h"
+#include "common/zk/zk_session_internal.h"
 
 #include <strings.h>
 
@@ -63,7 +63,7 @@ enum err coord_check_connect(const char *connect, struct errtext *why)
         at += n + 1;
     }
     const char *chroot = connect + hosts_len;
-    if (*chroot != 0 && !zks_path_is_valid(chroot)) {
+    if (*chroot != 0 && !zk_session_path_is_valid(chroot)) {
         errtext_set(why, "zookeeper.connect: the chroot \"%s\" is not a valid path", chroot);
         return ERR_INVALID;
     }

@@ -3,7 +3,8 @@
  * coordination service that answers by an update of the metadata, replies that are encoded for the
  * request's version and decoded again. */
 #include "broker/api/api.h"
-#include "broker/config.h"
+#include "broker/api/handlers.h"
+#include "broker/config/config.h"
 #include "broker/group/coordinator.h"
 #include "broker/replica/replicas.h"
 #include "broker/replica/watch.h"

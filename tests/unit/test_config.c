@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Properties files, the option tables, what several options say together, topic configs. */
-#include "broker/config.h"
-#include "broker/listener.h"
-#include "broker/topic_config.h"
+#include "broker/config/config.h"
+#include "broker/server/listener.h"
+#include "broker/config/topic_config.h"
 #include "common/base/fsx.h"
 #include "common/base/slog.h"
 

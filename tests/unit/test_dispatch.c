@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A server with two small handlers, spoken to in raw bytes: what is answered, what closes, in which
  * order, the limits, the metrics page. */
-#include "broker/config.h"
-#include "broker/dispatch.h"
+#include "broker/config/config.h"
+#include "broker/server/dispatch.h"
 #include "broker/http/http.h"
 #include "broker/http/metrics.h"
-#include "broker/server.h"
+#include "broker/server/server.h"
 #include "common/base/clock.h"
 #include "common/base/pool.h"
 #include "common/base/slog.h"

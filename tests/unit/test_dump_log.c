@@ -2,7 +2,7 @@
 /* dump-log prints what Kafka 3.9's DumpLogSegments prints for the same files. */
 #include "common/base/base.h"
 #include "common/base/fsx.h"
-#include "tools/tool.h"
+#include "tools/lib/tool.h"
 
 #include <check.h>
 #include <fcntl.h>

@@ -2,10 +2,10 @@
 /* The coordinator on real loops, pool and logs: who coordinates, loading, appending in one batch a
  * turn, waiting for replicas, unloading. The controller and the clients are the test. */
 #include "broker/api/api.h"
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "broker/group/coordinator_internal.h"
 #include "broker/http/metrics.h"
-#include "broker/metadata_cache.h"
+#include "broker/cluster/metadata_cache.h"
 #include "broker/replica/replicas.h"
 #include "common/base/clock.h"
 #include "common/base/fsx.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Metadata snapshots: what an update changes, what it leaves alone, and how loops get the next one.
  */
-#include "broker/metadata.h"
-#include "broker/metadata_cache.h"
+#include "broker/cluster/metadata.h"
+#include "broker/cluster/metadata_cache.h"
 #include "common/protocol/messages.h"
 
 #include <check.h>

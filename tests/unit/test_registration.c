@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* registration and config_changes on a real ZooKeeper. */
-#include "broker/registration.h"
+#include "broker/cluster/registration.h"
 
-#include "broker/config_changes.h"
-#include "broker/registration_internal.h"
+#include "broker/config/config_changes.h"
+#include "broker/cluster/registration_internal.h"
 #include "common/base/clock.h"
 #include "common/base/fsx.h"
 #include "tests/unit/zk_fixture.h"

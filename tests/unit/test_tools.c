@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pure parts of the tools: options, properties, translated names, lines, formats, describe's
  * text, the judgement of a cluster. */
-#include "tools/admin.h"
+#include "tools/lib/admin.h"
 #include "tools/configs.h"
-#include "tools/formatter.h"
-#include "tools/histogram.h"
-#include "tools/line_reader.h"
-#include "tools/opt.h"
-#include "tools/props.h"
-#include "tools/rk.h"
-#include "tools/topic_config.h"
-#include "tools/topics.h"
-#include "tools/view.h"
+#include "tools/lib/formatter.h"
+#include "tools/lib/histogram.h"
+#include "tools/lib/line_reader.h"
+#include "tools/lib/opt.h"
+#include "tools/lib/props.h"
+#include "tools/lib/rdkafka.h"
+#include "tools/lib/topic_config.h"
+#include "tools/lib/topics.h"
+#include "tools/lib/view.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -161,37 +161,38 @@ START_TEST(missing_or_binary_properties_file_is_an_error_with_its_name)
 END_TEST
 
 static const struct {
-    enum rk_kind kind;
+    enum rdkafka_kind kind;
     const char *name, *value;
-    enum rk_action action;
+    enum rdkafka_action action;
     const char *to, *to_value;
 } translations[] = {
-    {RK_PRODUCER, "request.required.acks", "1", RK_SET, "acks", NULL},
-    {RK_PRODUCER, "compression.codec", "2", RK_SET, "compression.type", "snappy"},
-    {RK_PRODUCER, "compression.codec", "zstd", RK_SET, "compression.type", NULL},
-    {RK_PRODUCER, "queue.buffering.max.ms", "7", RK_SET, "linger.ms", NULL},
-    {RK_PRODUCER, "buffer.memory", "33554432", RK_SET, "queue.buffering.max.kbytes", "32768"},
-    {RK_PRODUCER, "metadata.broker.list", "h:1", RK_SET, "bootstrap.servers", NULL},
-    {RK_PRODUCER, "serializer.class", "x", RK_QUIET, NULL, NULL},
-    {RK_PRODUCER, "partitioner.class", "x", RK_NO_EFFECT, NULL, NULL},
-    {RK_PRODUCER, "linger.ms", "7", RK_UNKNOWN, NULL, NULL},
-    {RK_CONSUMER, "auto.commit.enable", "true", RK_SET, "enable.auto.commit", NULL},
-    {RK_CONSUMER, "consumer.timeout.ms", "10", RK_QUIET, NULL, NULL},
-    {RK_CONSUMER, "rebalance.max.retries", "4", RK_NO_EFFECT, NULL, NULL},
-    {RK_CONSUMER, "partition.assignment.strategy",
+    {RDKAFKA_PRODUCER, "request.required.acks", "1", RDKAFKA_SET, "acks", NULL},
+    {RDKAFKA_PRODUCER, "compression.codec", "2", RDKAFKA_SET, "compression.type", "snappy"},
+    {RDKAFKA_PRODUCER, "compression.codec", "zstd", RDKAFKA_SET, "compression.type", NULL},
+    {RDKAFKA_PRODUCER, "queue.buffering.max.ms", "7", RDKAFKA_SET, "linger.ms", NULL},
+    {RDKAFKA_PRODUCER, "buffer.memory", "33554432", RDKAFKA_SET, "queue.buffering.max.kbytes",
+     "32768"},
+    {RDKAFKA_PRODUCER, "metadata.broker.list", "h:1", RDKAFKA_SET, "bootstrap.servers", NULL},
+    {RDKAFKA_PRODUCER, "serializer.class", "x", RDKAFKA_QUIET, NULL, NULL},
+    {RDKAFKA_PRODUCER, "partitioner.class", "x", RDKAFKA_NO_EFFECT, NULL, NULL},
+    {RDKAFKA_PRODUCER, "linger.ms", "7", RDKAFKA_UNKNOWN, NULL, NULL},
+    {RDKAFKA_CONSUMER, "auto.commit.enable", "true", RDKAFKA_SET, "enable.auto.commit", NULL},
+    {RDKAFKA_CONSUMER, "consumer.timeout.ms", "10", RDKAFKA_QUIET, NULL, NULL},
+    {RDKAFKA_CONSUMER, "rebalance.max.retries", "4", RDKAFKA_NO_EFFECT, NULL, NULL},
+    {RDKAFKA_CONSUMER, "partition.assignment.strategy",
      "org.apache.kafka.clients.consumer.RangeAssignor,"
      "org.apache.kafka.clients.consumer.CooperativeStickyAssignor",
-     RK_SET, "partition.assignment.strategy", "range,cooperative-sticky"},
-    {RK_CONSUMER, "ssl.endpoint.identification.algorithm", "", RK_SET,
+     RDKAFKA_SET, "partition.assignment.strategy", "range,cooperative-sticky"},
+    {RDKAFKA_CONSUMER, "ssl.endpoint.identification.algorithm", "", RDKAFKA_SET,
      "ssl.endpoint.identification.algorithm", "none"},
-    {RK_CONSUMER, "request.required.acks", "1", RK_UNKNOWN, NULL, NULL},
+    {RDKAFKA_CONSUMER, "request.required.acks", "1", RDKAFKA_UNKNOWN, NULL, NULL},
 };
 START_TEST(old_and_new_property_names_reach_librdkafka)
 {
-    struct rk_translation t;
+    struct rdkafka_translation t;
 
-    ck_assert_int_eq(rk_translate(translations[_i].kind, translations[_i].name,
-                                  translations[_i].value, &t, &why),
+    ck_assert_int_eq(rdkafka_translate(translations[_i].kind, translations[_i].name,
+                                       translations[_i].value, &t, &why),
                      ERR_OK);
     ck_assert_int_eq(t.action, translations[_i].action);
     if (translations[_i].to != NULL)
@@ -204,14 +205,17 @@ END_TEST
 
 START_TEST(impossible_property_values_are_named)
 {
-    struct rk_translation t;
+    struct rdkafka_translation t;
 
-    ck_assert_int_eq(rk_translate(RK_PRODUCER, "compression.type", "rar", &t, &why), ERR_INVALID);
+    ck_assert_int_eq(rdkafka_translate(RDKAFKA_PRODUCER, "compression.type", "rar", &t, &why),
+                     ERR_INVALID);
     ck_assert_str_eq(why.text,
                      "compression.type is one of none, gzip, snappy, lz4, zstd, not 'rar'");
-    ck_assert_int_eq(rk_translate(RK_PRODUCER, "buffer.memory", "much", &t, &why), ERR_INVALID);
-    ck_assert_int_eq(rk_translate(RK_CONSUMER, "partition.assignment.strategy", "my.Own", &t, &why),
+    ck_assert_int_eq(rdkafka_translate(RDKAFKA_PRODUCER, "buffer.memory", "much", &t, &why),
                      ERR_INVALID);
+    ck_assert_int_eq(
+        rdkafka_translate(RDKAFKA_CONSUMER, "partition.assignment.strategy", "my.Own", &t, &why),
+        ERR_INVALID);
 }
 END_TEST
 

@@ -5,10 +5,10 @@
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 #include "common/record/builder.h"
-#include "tools/formatter.h"
-#include "tools/group_records.h"
-#include "tools/http_get.h"
-#include "tools/log_offsets.h"
+#include "tools/lib/formatter.h"
+#include "tools/lib/group_records.h"
+#include "tools/lib/http_get.h"
+#include "tools/lib/log_offsets.h"
 #include "tools/reset_plan.h"
 
 #include <check.h>

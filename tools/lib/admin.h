@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* admin - a cluster as an administrator's command sees it: bootstrap addresses, connections to the
+ * brokers it needs, metadata. One command, one thread; everything it returns lives until
+ * admin_close(). */
+#ifndef TOOLS_LIB_ADMIN_H
+#define TOOLS_LIB_ADMIN_H
+
+#include "common/base/base.h"
+#include "common/net/bclient.h"
+#include "common/protocol/codec.h"
+#include "common/protocol/messages.h"
+#include "tools/lib/opt.h"
+#include "tools/lib/props.h"
+
+/* Keys of the APIs that the tools use. */
+enum {
+    API_FETCH = 1,
+    API_LIST_OFFSETS = 2,
+    API_METADATA = 3,
+    API_OFFSET_COMMIT = 8,
+    API_OFFSET_FETCH = 9,
+    API_FIND_COORDINATOR = 10,
+    API_DESCRIBE_GROUPS = 15,
+    API_LIST_GROUPS = 16,
+    API_VERSIONS = 18,
+    API_CREATE_TOPICS = 19,
+    API_DELETE_TOPICS = 20,
+    API_DELETE_RECORDS = 21,
+    API_DESCRIBE_CONFIGS = 32,
+    API_DESCRIBE_LOG_DIRS = 35,
+    API_CREATE_PARTITIONS = 37,
+    API_DELETE_GROUPS = 42,
+    API_INCREMENTAL_ALTER_CONFIGS = 44,
+    API_OFFSET_DELETE = 47,
+    API_DESCRIBE_CLUSTER = 60
+};
+enum { ADMIN_ANY = -2, ADMIN_CONTROLLER = -3 };
+enum { ADMIN_KAFKA_PORT = 9092 }; /* of an address that names none */
+
+/* Options that every command with --bootstrap-server has. */
+#define ADMIN_OPTIONS                                                                              \
+    {"bootstrap-server", OPT_TEXT, "host:port,...", "REQUIRED: brokers to begin with.", 0, 0},     \
+        {"command-config",                                                                         \
+         OPT_TEXT,                                                                                 \
+         "file",                                                                                   \
+         "Properties for the connection: security.protocol, ssl.ca.location, ...",                 \
+         0,                                                                                        \
+         0},                                                                                       \
+    {                                                                                              \
+        "timeout-ms", OPT_INT, "ms",                                                               \
+            "Give up when a broker does not answer for that long (default 30000).", 1, INT32_MAX   \
+    }
+
+struct admin_connection {
+    int32_t node; /* -1: a bootstrap address */
+    struct bclient *client;
+};
+struct admin {
+    struct arena arena;
+    struct props props;
+    struct tls_context *tls;
+    const char *bootstrap;
+    int64_t timeout_ms;
+    struct admin_connection *connections;
+    size_t connection_count;
+    struct kp_MetadataResponse metadata; /* of the last admin_metadata */
+    bool has_metadata;
+};
+
+/* Reads the connection options of a command. command_config: NULL or a file. INVALID with text. */
+NODISCARD enum err admin_init(struct admin *a, const char *bootstrap, const char *command_config,
+                              int64_t timeout_ms, struct errtext *why);
+/* admin_init from the options, with the connection made: -1 to go on, else an exit status (the
+ * line is printed). */
+int admin_start(struct admin *a, const struct opts *o);
+/* The same with addresses (NULL: a mistake, said so) and properties from elsewhere. */
+int admin_start_at(struct admin *a, const struct opts *o, const char *bootstrap,
+                   const char *command_config);
+void admin_close(struct admin *a);
+
+/* Connects to an address and keeps the connection as node's (-1: a bootstrap address). progress:
+ * NULL or told how far it came. See bclient_open. */
+NODISCARD enum err admin_connect(struct admin *a, int32_t node, const char *host, int32_t port,
+                                 struct bclient_progress *progress, struct bclient **out,
+                                 struct errtext *why);
+
+/* Calls node (an id, ADMIN_ANY or ADMIN_CONTROLLER), connecting if needed. See bclient_call. */
+NODISCARD enum err admin_call(struct admin *a, int32_t node, int16_t api_key, int16_t max_version,
+                              const void *request, void *response, int16_t *version_out,
+                              struct errtext *why);
+/* A connection to a node by its id, or ADMIN_ANY. */
+NODISCARD enum err admin_client(struct admin *a, int32_t node, struct bclient **out,
+                                struct errtext *why);
+/* Metadata of all topics (names NULL), or of the named ones; never creates a topic. Also refreshes
+ * brokers and controller in a->metadata. */
+NODISCARD enum err admin_metadata(struct admin *a, const char *const *names, size_t count,
+                                  struct kp_MetadataResponse *out, struct errtext *why);
+/* Only brokers and controller. */
+NODISCARD enum err admin_brokers(struct admin *a, struct errtext *why);
+
+/* For NOT_CONTROLLER: forgets who it is and waits a moment. False when deadline_ms has passed. */
+bool admin_retry_controller(struct admin *a, int64_t deadline_ms);
+
+/* "why" of a broker's answer: its message, or the code's text. */
+const char *admin_error(struct admin *a, int16_t code, struct str message);
+
+/* Splits "host:port,host:port" (also "[v6]:port"); calls back for each. INVALID with text. */
+NODISCARD enum err admin_each_address(const char *list, int32_t default_port,
+                                      enum err (*found)(void *arg, const char *host, int32_t port,
+                                                        struct errtext *why),
+                                      void *arg, struct errtext *why);
+
+/* An array in the arena; never NULL. */
+void *admin_alloc(struct admin *a, size_t count, size_t size);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rk - librdkafka for the commands that produce and consume: configuration from Kafka's property
+ * names of any age, a first check that a broker is there, rate-limited warnings. One thread. */
+#ifndef TOOLS_LIB_RDKAFKA_H
+#define TOOLS_LIB_RDKAFKA_H
+
+#include "common/base/base.h"
+#include "tools/lib/opt.h"
+#include "tools/lib/props.h"
+
+#include <librdkafka/rdkafka.h>
+
+enum rdkafka_kind { RDKAFKA_PRODUCER = 1, RDKAFKA_CONSUMER = 2 };
+
+/* What becomes of a property. */
+enum rdkafka_action {
+    RDKAFKA_SET,       /* librdkafka gets name and value of the answer */
+    RDKAFKA_QUIET,     /* means nothing here and nothing is lost: serializers, reporters */
+    RDKAFKA_NO_EFFECT, /* known, but without effect here: worth a warning */
+    RDKAFKA_UNKNOWN    /* given to librdkafka as it is, which may know it */
+};
+struct rdkafka_translation {
+    enum rdkafka_action action;
+    char name[64];
+    char value[512]; /* only when is_changed */
+    bool is_changed; /* value differs from the given one */
+};
+/* Kafka's and Kafka 0.8's name and value -> librdkafka's. Pure. INVALID with text: the value cannot
+ * be right. */
+NODISCARD enum err rdkafka_translate(enum rdkafka_kind kind, const char *name, const char *value,
+                                     struct rdkafka_translation *out, struct errtext *why);
+
+/* A configuration from p (which wins over what the caller set before). Warnings are printed for
+ * properties without effect. INVALID with text. */
+NODISCARD enum err rdkafka_apply(const struct opts *o, rd_kafka_conf_t *conf,
+                                 enum rdkafka_kind kind, const struct props *p,
+                                 struct errtext *why);
+NODISCARD enum err rdkafka_set(rd_kafka_conf_t *conf, const char *name, const char *value,
+                               struct errtext *why);
+
+/* Properties from an option with a file and one with key=value pairs; pairs win. */
+NODISCARD enum err rdkafka_load_props(const struct opts *o, const char *file_option,
+                                      const char *pairs_option, struct props *p,
+                                      struct errtext *why);
+
+/* Where to begin: --bootstrap-server, --broker-list, a property, or the brokers in --zookeeper. The
+ * caller frees. NULL: a line was printed. options that the command lacks are named NULL. */
+char *rdkafka_bootstrap(const struct opts *o, const struct props *p, bool has_zookeeper);
+
+/* Opens and closes one connection, so that an unreachable cluster is one clear line at once rather
+ * than a long silence. -1 to go on. Only plain connections are tried. */
+int rdkafka_check_reachable(const struct opts *o, const char *bootstrap, const struct props *p);
+
+/* Makes the client; conf is consumed. arg is what rdkafka_arg() gives in its callbacks; o and arg
+ * must outlive it. One client a process. NULL: a line was printed. */
+rd_kafka_t *rdkafka_new(const struct opts *o, enum rdkafka_kind kind, rd_kafka_conf_t *conf,
+                        void *arg);
+void *rdkafka_arg(void *opaque);
+
+/* Waits until the topic has partitions; asking makes the broker create it where that is allowed.
+ * False after some seconds: a line was printed. */
+bool rdkafka_wait_topic(const struct opts *o, rd_kafka_t *rk, rd_kafka_topic_t *topic);
+
+/* What to do about an error of a group that does not pass by itself; NULL: it may, go on. */
+const char *rdkafka_group_cure(rd_kafka_resp_err_t e);
+
+/* SIGINT and SIGTERM end the command's loop: rdkafka_stop_requested() becomes true. */
+void rdkafka_catch_signals(void);
+bool rdkafka_stop_requested(void);
+
+#endif
