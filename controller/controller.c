@@ -493,7 +493,7 @@ static void on_connection_lost(struct mail *m)
     int64_t broker_id;
     struct controller *c = note_open(m, &broker_id);
 
-    /* evidence only; acting on it comes with fast failover (design decision 3) */
+    /* evidence only; acting on it comes with fast failover (docs/decisions/0005) */
     if (c->role == CTL_ACTIVE)
         SLOG(DEBUG, "controller", "connection of a broker was lost", KV_I("broker", broker_id));
 }

@@ -33,8 +33,8 @@ void controller_stop(struct controller **c);
 /* Any thread. The broker registered with this epoch (czxid): take part in elections from now on. */
 void controller_broker_registered(struct controller *c, int64_t broker_epoch);
 void controller_session_expired(struct controller *c);
-void controller_connection_lost(struct controller *c,
-                                int32_t broker_id); /* evidence for suspicion; design decision 3 */
+/* Evidence for suspicion (docs/decisions/0005). */
+void controller_connection_lost(struct controller *c, int32_t broker_id);
 /* Any thread. The topic's config was changed: partitions without a leader may be allowed an unclean
  * election now. */
 void controller_topic_config_changed(struct controller *c, const char *topic);

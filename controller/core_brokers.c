@@ -211,7 +211,7 @@ void core_on_log_dir(struct controller_core *core, const struct controller_event
     }
 }
 
-/* ---- suspicion (design decision 3): counts as stopping, and leaves every ISR */
+/* ---- suspicion (docs/decisions/0005): counts as stopping, and leaves every ISR */
 void core_on_suspect(struct controller_core *core, const struct controller_event *ev)
 {
     struct core_broker *b = core_broker_find(core, ev->u.broker_id);

@@ -18,8 +18,8 @@ static bool is_address_free(const struct request *r)
            (bound[0] == 0 || strcmp(bound, "0.0.0.0") == 0 || strcmp(bound, "::") == 0);
 }
 
-/* D1: a lone broker is reached again by the address by which the client reached it. With others it
- * must tell the same as they do. */
+/* A lone broker is reached again by the address by which the client reached it. With others it must
+ * tell the same as they do (docs/decisions/0007). */
 static void answer_reached_address(struct broker_list *l, struct request *r)
 {
     if (l->count != 1 || l->nodes[0].id != r->broker->id || r->conn == NULL || !is_address_free(r))

@@ -4,7 +4,7 @@
  *
  * The topic is created by the first request that needs it, on an io thread. Where Kafka sends the
  * client away to ask again until the partitions have leaders, this answer waits for them, for a
- * bounded time (D14). */
+ * bounded time (docs/decisions/0009). */
 #include "broker/api/api.h"
 #include "broker/api/handlers.h"
 #include "broker/api/task.h"

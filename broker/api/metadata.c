@@ -15,7 +15,8 @@
 
 enum {
     LEADER_WAIT_MS = 3000,
-    /* a client that has not heard of a deletion must not bring the topic back (D19) */
+    /* a client that has not heard of a deletion must not bring the topic back:
+     * docs/decisions/0009 */
     DELETED_STAYS_MS = 5000,
     TOPICS_CREATED_MAX = 100 /* by one Metadata request */
 };

@@ -19,7 +19,7 @@
 
 enum {
     PRODUCE_MAGIC = 0x70726f64,
-    /* offsets in a v2 batch: storage format, section 2 */
+    /* offsets in a v2 batch: docs/reference/storage-format.md, "Record batch v2" */
     BATCH_MAGIC_AT = 16,
     BATCH_ATTRIBUTES_AT = 21,
     BATCH_PRODUCER_ID_AT = 43,

@@ -292,7 +292,7 @@ static bool delete_item_is_gone(const struct delete_item *d, const struct metada
     return t == NULL || (!uuid_is_zero(d->id) && !uuid_eq(t->id, d->id));
 }
 
-/* D14, D19: say what the deletion waits for. */
+/* Says what the deletion waits for (docs/decisions/0009). */
 static const char *delete_waits_for(struct request *r, const struct delete_item *d)
 {
     const struct metadata *m = metadata_current(r);

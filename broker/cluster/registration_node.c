@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The node /brokers/ids/<id> and its conflicts (promise C2).
+/* The node /brokers/ids/<id> and its conflicts (docs/decisions/0012).
  *
  * A process that was killed leaves its session, and with it the node, until the session times out.
  * We hold the lock of the log dir in which it kept its session's password, so that process is dead:

@@ -240,7 +240,7 @@ const char *group_state_name(enum group_state s)
     return names[s];
 }
 
-/* Section 2: from where a state may be entered. */
+/* From where a state may be entered: docs/reference/group-coordinator.md, "Group states". */
 void coord_set_state(struct group_core *c, struct coord_group *g, enum group_state to)
 {
     static const unsigned from[] = {

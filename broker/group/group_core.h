@@ -40,8 +40,9 @@ const char *group_state_name(enum group_state s);
 /* ---- events */
 enum group_event_kind {
     /* loading, from group_core_new until LOADED: these come in the order of the log. A call that
-     * comes meanwhile is answered as section 1 of the reference has it (14; Heartbeat 0, SyncGroup
-     * 27). LOAD_MARKER may come later too: the end of a transaction that was open at LOADED */
+     * comes meanwhile is answered with 14, Heartbeat with 0, SyncGroup with 27
+     * (docs/reference/group-coordinator.md, "Where a group lives"). LOAD_MARKER may come later too:
+     * the end of a transaction that was open at LOADED */
     GEV_LOAD_OFFSET, /* load_offset: a record with an offset key; the value NULL: a tombstone */
     GEV_LOAD_GROUP,  /* load_group: the same with a group key */
     GEV_LOAD_MARKER, /* load_marker: the end of a producer's transaction */

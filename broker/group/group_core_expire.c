@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Offsets and groups that have outlived offsets.retention.minutes (section 12 of the reference). A
- * sweep goes over all groups in slices, so that no step takes long. */
+/* Offsets and groups that have outlived offsets.retention.minutes
+ * (docs/reference/group-coordinator.md, "Expiry and deletion"). A sweep goes over all groups in
+ * slices, so that no step takes long. */
 #include "broker/group/group_core_internal.h"
 
 /* What an offset's age is counted from; -1: it does not expire. */
@@ -34,7 +35,8 @@ static bool has_any_expired(const struct group_core *c, const struct coord_group
     return false;
 }
 
-/* D17: while a group has members its offsets stay, but those of topics that it has given up. */
+/* While a group has members its offsets stay, but those of topics that it has given up
+ * (docs/decisions/0008). */
 static bool may_expire(struct group_core *c, struct coord_group *g, struct coord_topic_set **set)
 {
     *set = NULL;

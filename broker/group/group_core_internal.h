@@ -270,7 +270,8 @@ void coord_bury(struct group_core *c, struct coord_group *g);
 void coord_group_free(struct group_core *c, struct coord_group *g);
 /* Buries a group that nothing speaks for: no member, pending id or offset, and no record. */
 void coord_drop_if_useless(struct group_core *c, struct coord_group *g);
-/* Section 1: what every call is first checked for. */
+/* What every call is first checked for: docs/reference/group-coordinator.md, "Where a group
+ * lives". */
 int16_t coord_first_check(const struct group_core *c, struct str group, bool may_be_empty);
 
 /* ---- group_core_members.c */
@@ -375,8 +376,9 @@ void coord_append_free(struct group_core *c, struct coord_append *a);
 void coord_on_appended(struct group_core *c, const struct group_event *ev);
 /* Did it fail in a way that leaves open whether it is in the log? */
 bool coord_append_is_in_doubt(int16_t error);
-int16_t coord_store_error(int16_t error);  /* section 6 */
-int16_t coord_commit_error(int16_t error); /* section 8 */
+/* docs/reference/group-coordinator.md, "SyncGroup" and "Offsets: commit" */
+int16_t coord_store_error(int16_t error);
+int16_t coord_commit_error(int16_t error);
 
 /* ---- group_core_delete.c: tombstones */
 void coord_on_offset_delete(struct group_core *c, const struct group_event *ev);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* JoinGroup: who is let in, under which id, and who has to wait (section 4 of the reference). */
+/* JoinGroup: who is let in, under which id, and who has to wait
+ * (docs/reference/group-coordinator.md, "JoinGroup"). */
 #include "broker/group/group_core_internal.h"
 
 /* ---- answers */
@@ -319,8 +320,9 @@ static void join_with_id(struct group_core *c, struct coord_group *g, const stru
 
 /* ---- the event */
 
-/* Section 3, sizes. While members gather those who wait count, so that a group that is too large
- * (the limit was lowered) loses whoever comes last. */
+/* Sizes: docs/reference/group-coordinator.md, "Fields and membership". While members gather those
+ * who wait count, so that a group that is too large (the limit was lowered) loses whoever comes
+ * last. */
 static bool has_room(const struct group_core *c, const struct coord_group *g, struct str id)
 {
     const struct coord_member *m = id.len <= 0 ? NULL : coord_member_find(g, id);

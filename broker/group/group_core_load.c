@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Loading from the log, and the end of leadership (section 11 of the reference). */
+/* Loading from the log, and the end of leadership
+ * (docs/reference/group-coordinator.md, "Loading and unloading"). */
 #include "broker/group/group_core_internal.h"
 
 /* ---- transactions that are open */

@@ -149,7 +149,7 @@ struct bytes coord_member_metadata(const struct coord_member *m, struct str prot
     return BYTES_NULL;
 }
 
-/* Section 3: what a group accepts. */
+/* What a group accepts: docs/reference/group-coordinator.md, "Fields and membership". */
 bool coord_supports(const struct coord_group *g, const struct group_join *j)
 {
     if (g == NULL || g->state == GROUP_EMPTY)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Committed offsets: the cache, and OffsetCommit (section 8 of the reference). An entry changes
- * only when its record is in the log, and the record with the highest batch offset wins, as it does
- * when the log is loaded. */
+/* Committed offsets: the cache, and OffsetCommit (docs/reference/group-coordinator.md,
+ * "Offsets: commit"). An entry changes only when its record is in the log, and the record with the
+ * highest batch offset wins, as it does when the log is loaded. */
 #include "broker/group/group_core_internal.h"
 
 #include "broker/group/group_records.h"

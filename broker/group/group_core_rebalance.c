@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A rebalance from its first reason to the answers of JoinGroup (sections 2 and 5 of the
- * reference). */
+/* A rebalance from its first reason to the answers of JoinGroup
+ * (docs/reference/group-coordinator.md, "Group states" and "Timers"). */
 #include "broker/group/group_core_internal.h"
 
 static int32_t rebalance_timeout_ms(const struct coord_group *g)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SyncGroup and Heartbeat (section 6 of the reference), and the writing of the group's record. */
+/* SyncGroup and Heartbeat (docs/reference/group-coordinator.md, "SyncGroup"), and the writing
+ * of the group's record. */
 #include "broker/group/group_core_internal.h"
 
 #include "broker/group/group_records.h"

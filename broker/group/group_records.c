@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Section 10 of the reference, by way of the tables of common/protocol/record.kmsg. */
+/* The records of docs/reference/group-coordinator.md, "Records in __consumer_offsets", by way of
+ * the tables of common/protocol/record.kmsg. */
 #include "broker/group/group_records.h"
 
 #include "common/protocol/messages.h"

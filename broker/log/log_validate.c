@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The first half of an append as leader: checks a produce request's bytes, without lock or log.
- * The rules and their error codes are Kafka's LogValidator; see storage-format, section 13. */
+ * The rules and their error codes are Kafka's LogValidator;
+ * docs/reference/storage-format.md, "Timestamps and conversion". */
 #include "broker/log/log.h"
 
 #include "common/record/builder.h"

@@ -23,9 +23,10 @@ struct txn_completed {
     bool is_aborted;
 };
 
-/* The checks of a client's batch, transactions.md section 8. KE_NONE to append; is_duplicate with
- * the batch as it was then; or INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER,
- * INVALID_TXN_STATE, TRANSACTION_COORDINATOR_FENCED (markers). Only for batches with an id. */
+/* The checks of a client's batch (docs/reference/transactions.md, "Sequences and epochs"). KE_NONE
+ * to append; is_duplicate with the batch as it was then; or INVALID_PRODUCER_EPOCH,
+ * OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_TXN_STATE, TRANSACTION_COORDINATOR_FENCED (markers). Only
+ * for batches with an id. */
 struct producer_claim {
     int64_t producer_id;
     int32_t base_sequence, last_offset_delta;

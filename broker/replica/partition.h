@@ -80,8 +80,8 @@ struct partition_read {
     bool at_least_one;            /* the first batch whole */
     bool read_committed;
     bool leader_required;
-    bool update_follower; /* the first look at a follower's fetch: record its offset (replication.md
-                             section 3) */
+    bool update_follower; /* the first look at a follower's fetch: record its offset
+                             (docs/reference/replication.md, "Leader side") */
     struct uuid topic_id; /* zero: not checked */
     int64_t now_ms;       /* monotonic: loop_now_ms */
 };

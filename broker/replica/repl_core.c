@@ -81,7 +81,8 @@ static struct repl_replica *remote_of(const struct repl_core *r, int32_t id)
 }
 
 /* The ISR that may be in force: the committed one, and whoever is being added. A replica that is
- * being removed still counts, since the controller may refuse (replication.md section 4). */
+ * being removed still counts, since the controller may refuse (docs/reference/replication.md, "High
+ * watermark, ISR"). */
 static bool in_maximal_isr(const struct repl_core *r, int32_t id)
 {
     return ids_have(r->isr, r->isr_count, id) ||
@@ -431,8 +432,9 @@ static void truncate(struct repl_core *r, int64_t offset, struct repl_effects *f
     effect(fx, REPL_FX_TRUNCATE, 0, i64_max(offset, 0));
 }
 
-/* The table of replication.md section 7. Where the epochs do not match yet the next fetch asks
- * again, with the new last epoch. Nothing else of such an answer is used (KAFKA-14704). */
+/* The table of docs/reference/replication.md, "Truncation". Where the epochs do not match yet the
+ * next fetch asks again, with the new last epoch. Nothing else of such an answer is used
+ * (KAFKA-14704). */
 static void on_diverged(struct repl_core *r, const struct repl_event *ev, struct repl_effects *fx)
 {
     int64_t offset;

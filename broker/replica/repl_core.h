@@ -191,10 +191,10 @@ struct repl_effects {
 void repl_init(struct repl_core *r, int32_t me);
 void repl_fini(struct repl_core *r);
 
-/* May this LeaderAndIsr be acted on (controller.md section 6)? KE_NONE: yes, step BECOME.
- * STALE_CONTROLLER_EPOCH: its leader epoch is not newer. UNKNOWN_TOPIC_OR_PARTITION: we are not
- * among the replicas. INVALID_REQUEST: impossible content. skip_out: KE_NONE, but older than what
- * is known (partition epoch): answer without acting. */
+/* May this LeaderAndIsr be acted on (docs/reference/controller.md, "Control RPCs")? KE_NONE: yes,
+ * step BECOME. STALE_CONTROLLER_EPOCH: its leader epoch is not newer. UNKNOWN_TOPIC_OR_PARTITION:
+ * we are not among the replicas. INVALID_REQUEST: impossible content. skip_out: KE_NONE, but older
+ * than what is known (partition epoch): answer without acting. */
 NODISCARD int16_t repl_admit(const struct repl_core *r, const struct repl_state *st,
                              bool *skip_out);
 
@@ -208,8 +208,9 @@ void repl_check(const struct repl_core *r);
 
 /* ---- questions; they change nothing */
 
-/* The checks of a read (replication.md section 3): KE_NONE, FENCED_LEADER_EPOCH,
- * UNKNOWN_LEADER_EPOCH, NOT_LEADER_OR_FOLLOWER. current_leader_epoch -1: not checked. replica_id
+/* The checks of a read (docs/reference/replication.md, "Leader side"): KE_NONE,
+ * FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, NOT_LEADER_OR_FOLLOWER. current_leader_epoch -1: not
+ * checked. replica_id
  * >= 0: a follower. */
 NODISCARD int16_t repl_admit_read(const struct repl_core *r, int32_t current_leader_epoch,
                                   int32_t replica_id, bool leader_required);

@@ -79,8 +79,8 @@ void replicas_all_configs_changed(struct replicas *r,
 /* ---- orders of the controller (broker/api/leader_and_isr.c). Batches are carried out one after
  * the other, each in parallel on the pool. */
 
-/* KE_NONE, STALE_BROKER_EPOCH or STALE_CONTROLLER_EPOCH (controller.md section 6); remembers the
- * highest controller epoch. */
+/* KE_NONE, STALE_BROKER_EPOCH or STALE_CONTROLLER_EPOCH (docs/reference/controller.md, "Control
+ * RPCs"); remembers the highest controller epoch. */
 NODISCARD int16_t replicas_admit_controller(struct replicas *r, int32_t controller_epoch,
                                             int64_t broker_epoch);
 struct replicas_order {

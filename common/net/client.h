@@ -15,8 +15,8 @@ struct client;
 struct pool;
 struct tls_context;
 
-/* Why a connection ended. REFUSED and CONNECT_TIMEOUT are evidence of a dead peer (design decision
- * 3), RESET and EOF are when the connection had stood. */
+/* Why a connection ended. REFUSED and CONNECT_TIMEOUT are evidence of a dead peer
+ * (docs/decisions/0005), RESET and EOF are when the connection had stood. */
 enum client_end {
     CLIENT_REFUSED,         /* connect: ECONNREFUSED */
     CLIENT_UNREACHABLE,     /* connect: any other error; see errnum */

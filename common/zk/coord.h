@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* coord - everything the cluster asks of its coordination service: read, create, conditional write,
  * multi, watch. One implementation speaks to ZooKeeper (zk_session.c); a local store will stand
- * behind the same interface (design decision 11).
+ * behind the same interface (docs/decisions/0006).
  *
  * Any thread may call. Results come to the given mailbox: done(arg...) runs on that mailbox's
  * owner. Nothing here blocks, except coord_open and the _wait forms, which are for start-up, tools
@@ -105,7 +105,8 @@ struct coord_result {
     struct coord_stat stat; /* get, exists, set */
     char *const *children;  /* children */
     int32_t child_count;
-    const enum err *op_errs; /* multi: one for each op; see zookeeper-layout section 9 */
+    const enum err *op_errs; /* multi: one for each op (docs/reference/zookeeper-layout.md,
+                               "Multi operations") */
     const struct coord_stat *op_stats;
     int32_t op_count;
     const char *created_path; /* of the first create of a multi, with its sequence number */

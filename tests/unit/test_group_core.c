@@ -125,7 +125,7 @@ START_TEST(a_second_member_makes_the_first_rejoin)
 }
 END_TEST
 
-/* ---- JoinGroup, section 4 */
+/* ---- docs/reference/group-coordinator.md, "JoinGroup" */
 
 START_TEST(a_group_id_must_be_there)
 {
@@ -559,7 +559,7 @@ START_TEST(a_replacement_before_the_group_is_stable_rebalances)
 }
 END_TEST
 
-/* ---- timers, section 5 */
+/* ---- docs/reference/group-coordinator.md, "Timers" */
 
 START_TEST(a_session_that_ends_rebalances_and_a_heartbeat_begins_it_anew)
 {
@@ -791,7 +791,7 @@ START_TEST(members_that_send_no_sync_are_removed_after_the_rebalance_timeout)
 }
 END_TEST
 
-/* ---- SyncGroup, Heartbeat, LeaveGroup, section 6 */
+/* ---- docs/reference/group-coordinator.md, "SyncGroup (14), Heartbeat (12), LeaveGroup (13)" */
 
 START_TEST(the_table_of_sync_group)
 {
@@ -996,7 +996,7 @@ START_TEST(when_the_last_member_leaves_the_group_is_empty_and_that_is_written)
 }
 END_TEST
 
-/* ---- offsets, section 8 */
+/* ---- docs/reference/group-coordinator.md, "Offsets: commit" */
 
 START_TEST(the_table_of_offset_commit)
 {
@@ -1353,7 +1353,7 @@ START_TEST(offsets_of_an_empty_group_expire_by_when_it_became_empty)
     commit_as(10, "g", "c-0001", 1, "t", 0, value_of(1));
     b.wall += b.limits.retention_ms * 2;
     expire();
-    ck_assert_int_eq(committed("g", "t", 0), 1); /* D17: it has members */
+    ck_assert_int_eq(committed("g", "t", 0), 1); /* docs/decisions/0008: it has members */
     leave(11, "c-0001", NULL);
     leave(12, "c-0002", NULL);
     b.wall += b.limits.retention_ms - 100;
@@ -1616,7 +1616,7 @@ START_TEST(subscriptions_are_read_for_old_offsets_only_and_count_as_looked_at)
 }
 END_TEST
 
-/* ---- loading and unloading, section 11 */
+/* ---- docs/reference/group-coordinator.md, "Loading and unloading" */
 
 START_TEST(a_loaded_group_is_stable_and_its_sessions_run)
 {
@@ -1764,7 +1764,7 @@ START_TEST(a_record_that_no_coordinator_wrote_does_no_harm)
 }
 END_TEST
 
-/* ---- history, D8 */
+/* ---- history: docs/decisions/0010 */
 
 static int history_count;
 static struct group_rebalance history[8];

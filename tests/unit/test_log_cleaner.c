@@ -566,7 +566,7 @@ START_TEST(a_reader_of_the_old_segments_goes_on)
 }
 END_TEST
 
-/* D20. The others go on; this one waits for bytes to be taken away, or a start. */
+/* docs/decisions/0011: the others go on; this one waits for bytes to be taken away, or a start. */
 START_TEST(damage_sets_the_log_aside_untouched)
 {
     for (int i = 0; i < 100; i++)
