@@ -1135,7 +1135,7 @@ START_TEST(a_partition_that_is_named_twice_in_a_commit_has_the_last)
 }
 END_TEST
 
-/* ---- deletion, sections 7 and 12 */
+/* ---- docs/reference/group-coordinator.md, "Describe, list, delete groups" and "Expiry" */
 
 static const struct got *delete_offsets(uint64_t call, const char *group, const char *topic)
 {
