@@ -36,7 +36,8 @@ static void refuse(struct request *r, const char *why)
     request_close(r, why);
 }
 
-/* Orders of the controller name every partition of a cluster: their memory goes by their length. */
+/* Controller requests may list every partition of the cluster, so their memory limit grows with the
+ * length of the frame. */
 static void set_memory_limit(struct request *r, const struct api_row *row)
 {
     enum { BYTES_PER_FRAME_BYTE = 24, MOST = 512 << 20 };

@@ -111,8 +111,8 @@ void conn_reply_none(struct exchange *x); /* no answer is sent; those behind it 
 void conn_abandon(struct exchange *x);
 /* Reads nothing for ms from now on: throttling. */
 void conn_mute(struct conn *c, int64_t ms);
-/* Any thread. Bytes of answers in memory that are not sent yet, of those with at least
- * CONN_LARGE_ANSWER_BYTES, over all connections: who makes large ones can make smaller ones. */
+/* Any thread. How many bytes of large answers (CONN_LARGE_ANSWER_BYTES and more) are in memory and
+ * not sent yet, over all connections. Lets handlers shrink their answers under pressure. */
 int64_t conn_large_answers_bytes(void);
 /* The peer's address as text: valid while the connection lives. */
 const char *conn_peer_host(const struct conn *c);
