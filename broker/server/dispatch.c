@@ -85,7 +85,7 @@ void dispatch_request(struct request *r)
         r->client_id = rc == ERR_OK ? h.client_id : STR_NULL;
     }
     if (row == &own_row && (rc == ERR_OK || rc == ERR_UNSUPPORTED) &&
-        h.api_version > API_VERSIONS_MAX)
+        (h.api_version < 0 || h.api_version > API_VERSIONS_MAX))
         api_versions_unsupported(r);
     else if (row == NULL && (rc == ERR_OK || rc == ERR_UNSUPPORTED))
         refuse(r, "the api is not offered");

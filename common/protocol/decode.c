@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Decoding of untrusted bytes. Every read is checked against the end of the message, every count
  * against the bytes that its elements need at least, before memory is taken. The depth of the
- * recursion is that of the schema (at most five). */
+ * recursion is that of the schema (at most five).
+ *
+ * What Kafka's generated classes take is taken here too, odd as it is: any negative length is null,
+ * the fifth byte of a varint may have bits above the 32nd, a negative count of tagged fields is
+ * none, the size in front of a tagged field that is known is not looked at, and bytes behind the
+ * message are ignored. */
 #include "common/protocol/codec.h"
 
+#include "common/base/slog.h"
 #include "common/protocol/schema.h"
 
 struct reader {
-    const uint8_t *p, *end; /* end: of the message, or of the tagged field that is being read */
+    const uint8_t *p, *end;
     struct arena *arena;
     int16_t version;
     enum err rc;
@@ -27,7 +33,7 @@ static bool fail(struct reader *r, const struct kp_schema *s, const struct kp_op
     return false;
 }
 
-/* An unsigned varint of at most 32 bits; NULL: cut off, too long or too large. */
+/* An unsigned varint of at most five bytes, its low 32 bits; NULL: cut off or too long. */
 static const uint8_t *uvarint_slow(const uint8_t *p, const uint8_t *end, uint32_t *out)
 {
     uint32_t v = 0;
@@ -36,8 +42,6 @@ static const uint8_t *uvarint_slow(const uint8_t *p, const uint8_t *end, uint32_
         if (p + i == end)
             return NULL;
         uint32_t byte = p[i];
-        if (i == KP_UVARINT_BYTES_MAX - 1 && byte > 0x0f)
-            return NULL;
         v |= (byte & 0x7f) << (7 * i);
         if (byte < 0x80) {
             *out = v;
@@ -59,7 +63,7 @@ static inline const uint8_t *uvarint(const uint8_t *p, const uint8_t *end, uint3
 enum { LENGTH_NULL = -1, LENGTH_BAD = -2 };
 
 /* Reads the length in front of a string (2 bytes), bytes or array (4 bytes), or the compact form of
- * any. LENGTH_NULL, or LENGTH_BAD for one that cannot be. */
+ * any. LENGTH_NULL for every negative one, LENGTH_BAD when the message ends here. */
 static inline int64_t read_length(struct reader *r, uint8_t code, unsigned width)
 {
     int64_t n;
@@ -70,14 +74,14 @@ static inline int64_t read_length(struct reader *r, uint8_t code, unsigned width
         if (UNLIKELY(p == NULL))
             return LENGTH_BAD;
         r->p = p;
-        n = (int64_t)v - 1;
+        n = (int32_t)(v - 1);
     } else {
         if (UNLIKELY((size_t)(r->end - r->p) < width))
             return LENGTH_BAD;
         n = width == 2 ? (int16_t)be16_load(r->p) : (int32_t)be32_load(r->p);
         r->p += width;
     }
-    return n < LENGTH_NULL ? LENGTH_BAD : n;
+    return n < LENGTH_NULL ? LENGTH_NULL : n;
 }
 
 static const char *const text_short = "the message ends here";
@@ -314,21 +318,6 @@ static inline bool read_op(struct reader *r, const struct kp_schema *s, const st
     }
 }
 
-/* One known tagged field of size bytes: it must fill them exactly. */
-static bool read_tagged(struct reader *r, const struct kp_schema *s, const struct kp_op *op,
-                        uint32_t size, void *out)
-{
-    const uint8_t *end = r->end;
-
-    r->end = r->p + size;
-    if (!read_op(r, s, op, out))
-        return false;
-    if (r->p != r->end)
-        return fail(r, s, op, ERR_PROTOCOL, "the tagged field is larger than its value");
-    r->end = end;
-    return true;
-}
-
 /* The section of tagged fields. Unknown ones are skipped. Order is not checked, as Kafka does not:
  * of two with one tag the last counts. */
 static bool read_tags(struct reader *r, const struct kp_schema *s, const struct kp_plan *plan,
@@ -340,19 +329,21 @@ static bool read_tags(struct reader *r, const struct kp_schema *s, const struct 
     if (p == NULL)
         return fail(r, s, NULL, ERR_PROTOCOL, text_length);
     r->p = p;
-    for (; count > 0; count--) { /* ends with the bytes: each takes two at least */
+    for (; (int32_t)count > 0; count--) { /* ends with the bytes: each takes two at least */
         p = uvarint(r->p, r->end, &tag);
         if (p != NULL)
             p = uvarint(p, r->end, &size);
         if (p == NULL)
             return fail(r, s, NULL, ERR_PROTOCOL, text_length);
+        r->p = p;
+        if (tag < plan->tagged) {
+            if (!read_op(r, s, &plan->ops[plan->wire + tag], out))
+                return false;
+            continue;
+        }
         if (size > (size_t)(r->end - p))
             return fail(r, s, NULL, ERR_PROTOCOL, text_long);
-        r->p = p;
-        if (tag >= plan->tagged)
-            r->p += size;
-        else if (!read_tagged(r, s, &plan->ops[plan->wire + tag], size, out))
-            return false;
+        r->p += size;
     }
     return true;
 }
@@ -410,11 +401,9 @@ enum err kp_decode(const struct kp_schema *s, int16_t version, struct bytes in, 
     size_t used;
     enum err rc = kp_decode_prefix(s, version, in, a, out, &used, why);
 
-    if (rc == ERR_OK && (int64_t)used < in.len) {
-        errtext_set(why, "%s version %d: %" PRId64 " bytes left over", s->name, version,
-                    in.len - (int64_t)used);
-        return ERR_PROTOCOL;
-    }
+    if (UNLIKELY(rc == ERR_OK && (int64_t)used < in.len))
+        SLOG(DEBUG, "protocol", "bytes behind a message are ignored", KV_S("message", s->name),
+             KV_I("version", version), KV_I("bytes", in.len - (int64_t)used));
     return rc;
 }
 

@@ -287,6 +287,39 @@ START_TEST(api_versions_of_the_future_are_answered_in_version_0)
 }
 END_TEST
 
+START_TEST(api_versions_below_0_are_answered_in_version_0)
+{
+    struct buf b = {0};
+    int fd = connect_broker();
+
+    frame_begin(&b, 18, -1, 9);
+    frame_send(fd, &b);
+    buf_fini(&b);
+    b = receive(fd, 9);
+    ck_assert_int_eq((int16_t)be16_load(b.p + 4), KE_UNSUPPORTED_VERSION);
+    buf_fini(&b);
+    close(fd);
+}
+END_TEST
+
+/* librdkafka 2.15 and 2.16: Metadata 12 for all topics. */
+START_TEST(bytes_behind_a_request_are_ignored)
+{
+    static const uint8_t body[] = {0, 1, 0, 0, 0, 0, 0}; /* the last three are behind */
+    struct buf b = {0};
+    int fd = connect_broker();
+
+    frame_begin(&b, 3, 12, 9);
+    buf_add(&b, body, sizeof body);
+    frame_send(fd, &b);
+    expect(fd, 9);
+    send_metadata(fd, 10); /* and the connection goes on */
+    expect(fd, 10);
+    buf_fini(&b);
+    close(fd);
+}
+END_TEST
+
 static const struct {
     int16_t key, version;
     size_t junk;
@@ -496,6 +529,8 @@ int main(void)
     tcase_add_loop_test(c, api_versions_tells_what_the_table_offers, 0, 5);
     tcase_add_loop_test(c, a_software_name_that_is_none_is_invalid, 0, 5);
     tcase_add_test(c, api_versions_of_the_future_are_answered_in_version_0);
+    tcase_add_test(c, api_versions_below_0_are_answered_in_version_0);
+    tcase_add_test(c, bytes_behind_a_request_are_ignored);
     tcase_add_loop_test(c, what_cannot_be_answered_closes_the_connection_and_only_that, 0,
                         ARRAY_LEN(refused));
     tcase_add_loop_test(c, a_frame_over_the_limit_closes_the_connection, 0, 2);
