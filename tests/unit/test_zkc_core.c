@@ -212,7 +212,7 @@ END_TEST
 static struct zkdoc_subscription subs[] = {{"t", 1}};
 static struct zkc_options options;
 static struct zkc_core core;
-static struct zkc_effects fx;
+static struct zkc_effects effects;
 static int64_t now;
 
 static void setup(void)
@@ -229,37 +229,37 @@ static void setup(void)
                                    .resync_ms = 60000,
                                    .leave_max_ms = 5000};
     now = 1000;
-    fx = (struct zkc_effects){0};
+    effects = (struct zkc_effects){0};
     zkc_core_init(&core, &options, now);
 }
 
 static void teardown(void)
 {
-    zkc_effects_fini(&fx);
+    zkc_effects_fini(&effects);
     zkc_core_fini(&core);
 }
 
 static void step(struct zkc_event ev)
 {
-    zkc_effects_reset(&fx);
+    zkc_effects_reset(&effects);
     ev.now_ms = now;
-    zkc_core_step(&core, &ev, &fx);
+    zkc_core_step(&core, &ev, &effects);
     zkc_core_check(&core);
 }
 
 static const struct zkc_effect *find(enum zkc_effect_kind kind, int32_t partition)
 {
-    for (int32_t i = 0; i < fx.count; i++)
-        if (fx.v[i].kind == kind && (partition < 0 || fx.v[i].partition == partition))
-            return &fx.v[i];
+    for (int32_t i = 0; i < effects.count; i++)
+        if (effects.v[i].kind == kind && (partition < 0 || effects.v[i].partition == partition))
+            return &effects.v[i];
     return NULL;
 }
 
 static const struct zkc_effect *find_trace(enum zkc_trace_kind kind)
 {
-    for (int32_t i = 0; i < fx.count; i++)
-        if (fx.v[i].kind == ZKC_FX_TRACE && fx.v[i].trace == kind)
-            return &fx.v[i];
+    for (int32_t i = 0; i < effects.count; i++)
+        if (effects.v[i].kind == ZKC_EFFECT_TRACE && effects.v[i].trace == kind)
+            return &effects.v[i];
     return NULL;
 }
 
@@ -295,7 +295,7 @@ static void answer_doc(enum zkc_read what, const char *name, const char *doc)
 static void join(void)
 {
     step((struct zkc_event){.kind = ZKC_EV_SESSION, .session = {.timeout_ms = 6000}});
-    ck_assert_ptr_nonnull(find(ZKC_FX_REGISTER, -1));
+    ck_assert_ptr_nonnull(find(ZKC_EFFECT_REGISTER, -1));
     step((struct zkc_event){.kind = ZKC_EV_REGISTERED, .alive = {.sent_ms = now}});
     ck_assert_int_eq(core.state, ZKC_JOINED);
 }
@@ -342,7 +342,7 @@ static void take_all(void)
         struct zkc_event ev = part_event(ZKC_EV_OFFSET, p, seq_of(p), ZKC_OK);
         ev.part.offset = 100;
         step(ev);
-        ck_assert_int_eq(find(ZKC_FX_START_FETCH, p)->offset, 100);
+        ck_assert_int_eq(find(ZKC_EFFECT_START_FETCH, p)->offset, 100);
     }
 }
 
@@ -403,21 +403,21 @@ START_TEST(only_what_moves_is_stopped)
     read_group(three_ids, (const char *const[]){CEIL, CEIL, CEIL}, 3);
     ck_assert_str_eq(zkc_core_history(&core, 0)->reason, "member g_a joined");
     for (int32_t p = 0; p < 4; p++)
-        ck_assert_ptr_nonnull(find(ZKC_FX_STOP_FETCH, p));
-    ck_assert_ptr_null(find(ZKC_FX_STOP_FETCH, 4)); /* stays, undisturbed */
+        ck_assert_ptr_nonnull(find(ZKC_EFFECT_STOP_FETCH, p));
+    ck_assert_ptr_null(find(ZKC_EFFECT_STOP_FETCH, 4)); /* stays, undisturbed */
     for (int32_t p = 5; p < 8; p++)
-        ck_assert_ptr_nonnull(find(ZKC_FX_CLAIM, p));
+        ck_assert_ptr_nonnull(find(ZKC_EFFECT_CLAIM, p));
     /* stopped, then committed, then released */
     struct zkc_event ev = part_event(ZKC_EV_STOPPED, 0, seq_of(0), ZKC_OK);
     ev.part.offset = 117;
     step(ev);
-    ck_assert_ptr_null(find(ZKC_FX_RELEASE, 0));
-    const struct zkc_effect *commit = find(ZKC_FX_COMMIT, 0);
+    ck_assert_ptr_null(find(ZKC_EFFECT_RELEASE, 0));
+    const struct zkc_effect *commit = find(ZKC_EFFECT_COMMIT, 0);
     ck_assert_int_eq(commit->offset, 117);
     ev = part_event(ZKC_EV_COMMITTED, 0, commit->seq, ZKC_OK);
     ev.part.offset = 117;
     step(ev);
-    ck_assert_ptr_nonnull(find(ZKC_FX_RELEASE, 0));
+    ck_assert_ptr_nonnull(find(ZKC_EFFECT_RELEASE, 0));
     step(part_event(ZKC_EV_RELEASED, 0, seq_of(0), ZKC_OK));
     ck_assert_int_eq(core.parts[0].partition, 1);
 }
@@ -467,7 +467,7 @@ START_TEST(the_lease_is_two_thirds_of_a_session_after_the_last_answered_call)
     join();
     ck_assert_int_eq(zkc_core_lease_ms(&core), now + 4000);
     step((struct zkc_event){.kind = ZKC_EV_TICK});
-    ck_assert_ptr_nonnull(find(ZKC_FX_HEARTBEAT, -1));
+    ck_assert_ptr_nonnull(find(ZKC_EFFECT_HEARTBEAT, -1));
     now += 3000; /* the answer is slow: what counts is when it was asked */
     step((struct zkc_event){.kind = ZKC_EV_HEARTBEAT, .alive = {.sent_ms = now - 2500}});
     ck_assert_int_eq(zkc_core_lease_ms(&core), now + 1500);
@@ -497,7 +497,7 @@ START_TEST(what_another_owns_is_waited_for_then_tried_slowly)
     ck_assert_int_ge(core.round_ms, now + options.backoff_ms * ZKC_SLOW_FACTOR);
     /* its deletion is watched: taken at once */
     step(part_event(ZKC_EV_OWNER_GONE, 3, 0, ZKC_OK));
-    ck_assert_ptr_nonnull(find(ZKC_FX_CLAIM, 3));
+    ck_assert_ptr_nonnull(find(ZKC_EFFECT_CLAIM, 3));
 }
 END_TEST
 
@@ -508,12 +508,12 @@ START_TEST(a_claim_of_ours_with_a_lost_answer_is_found)
     step(part_event(ZKC_EV_CLAIMED, 3, seq_of(3), ZKC_UNKNOWN));
     now += ZKC_RETRY_MS;
     step((struct zkc_event){.kind = ZKC_EV_TICK});
-    ck_assert_ptr_nonnull(find(ZKC_FX_CLAIM, 3));
+    ck_assert_ptr_nonnull(find(ZKC_EFFECT_CLAIM, 3));
     struct zkc_event ev = part_event(ZKC_EV_CLAIMED, 3, seq_of(3), ZKC_EXISTS);
     ev.part.owner = "g_b-0";
     ev.part.is_our_session = true;
     step(ev);
-    ck_assert_ptr_nonnull(find(ZKC_FX_READ_OFFSET, 3));
+    ck_assert_ptr_nonnull(find(ZKC_EFFECT_READ_OFFSET, 3));
 }
 END_TEST
 
@@ -523,12 +523,12 @@ START_TEST(an_offset_that_nobody_committed_is_resolved_and_committed_at_once)
     read_group(&three_ids[1], (const char *const[]){CEIL}, 1);
     step(part_event(ZKC_EV_CLAIMED, 0, seq_of(0), ZKC_OK));
     step(part_event(ZKC_EV_OFFSET, 0, seq_of(0), ZKC_NOT_FOUND));
-    ck_assert_ptr_nonnull(find(ZKC_FX_RESOLVE, 0));
+    ck_assert_ptr_nonnull(find(ZKC_EFFECT_RESOLVE, 0));
     struct zkc_event ev = part_event(ZKC_EV_RESOLVED, 0, seq_of(0), ZKC_OK);
     ev.part.offset = 42;
     step(ev);
-    ck_assert_int_eq(find(ZKC_FX_START_FETCH, 0)->offset, 42);
-    ck_assert(find(ZKC_FX_COMMIT, 0)->is_create);
+    ck_assert_int_eq(find(ZKC_EFFECT_START_FETCH, 0)->offset, 42);
+    ck_assert(find(ZKC_EFFECT_COMMIT, 0)->is_create);
 }
 END_TEST
 
@@ -539,17 +539,17 @@ START_TEST(leaving_stops_commits_and_closes)
     take_all();
     step((struct zkc_event){.kind = ZKC_EV_STOP});
     for (int32_t p = 0; p < 10; p++) {
-        ck_assert_ptr_null(find(ZKC_FX_CLOSE, -1));
+        ck_assert_ptr_null(find(ZKC_EFFECT_CLOSE, -1));
         struct zkc_event ev = part_event(ZKC_EV_STOPPED, p, seq_of(p), ZKC_OK);
         ev.part.offset = p < 9 ? 100 : 107; /* nothing new but in the last */
         step(ev);
     }
-    const struct zkc_effect *commit = find(ZKC_FX_COMMIT, 9);
+    const struct zkc_effect *commit = find(ZKC_EFFECT_COMMIT, 9);
     ck_assert_ptr_nonnull(commit);
     struct zkc_event ev = part_event(ZKC_EV_COMMITTED, 9, commit->seq, ZKC_OK);
     ev.part.offset = 107;
     step(ev);
-    ck_assert_ptr_nonnull(find(ZKC_FX_CLOSE, -1));
+    ck_assert_ptr_nonnull(find(ZKC_EFFECT_CLOSE, -1));
     ck_assert_int_eq(core.state, ZKC_CLOSED);
 }
 END_TEST
@@ -563,7 +563,7 @@ START_TEST(leaving_has_an_end_without_zookeeper)
     ck_assert_int_eq(core.state, ZKC_LEAVING);
     now += options.leave_max_ms;
     step((struct zkc_event){.kind = ZKC_EV_TICK});
-    ck_assert_ptr_nonnull(find(ZKC_FX_CLOSE, -1));
+    ck_assert_ptr_nonnull(find(ZKC_EFFECT_CLOSE, -1));
 }
 END_TEST
 
@@ -578,23 +578,23 @@ START_TEST(a_commit_by_request_is_answered_when_all_are_done)
     step((struct zkc_event){.kind = ZKC_EV_COMMIT, .commit = {.request = 7}});
     uint32_t seqs[10];
     for (int32_t p = 0; p < 10; p++)
-        seqs[p] = find(ZKC_FX_COMMIT, p)->seq;
+        seqs[p] = find(ZKC_EFFECT_COMMIT, p)->seq;
     for (int32_t p = 0; p < 10; p++) {
-        ck_assert_ptr_null(find(ZKC_FX_COMMIT_DONE, -1));
+        ck_assert_ptr_null(find(ZKC_EFFECT_COMMIT_DONE, -1));
         struct zkc_event ev = part_event(ZKC_EV_COMMITTED, p, seqs[p], ZKC_OK);
         ev.part.offset = 101;
         step(ev);
     }
-    ck_assert_int_eq(find(ZKC_FX_COMMIT_DONE, -1)->seq, 7);
-    ck_assert_int_eq(find(ZKC_FX_COMMIT_DONE, -1)->offset, 0);
+    ck_assert_int_eq(find(ZKC_EFFECT_COMMIT_DONE, -1)->seq, 7);
+    ck_assert_int_eq(find(ZKC_EFFECT_COMMIT_DONE, -1)->offset, 0);
     /* without auto commit a partition is released as it is */
     step((struct zkc_event){.kind = ZKC_EV_CHANGED, .changed = {.what = ZKC_MEMBERS}});
     read_group(&three_ids[0], (const char *const[]){CEIL, CEIL}, 2);
     struct zkc_event ev = part_event(ZKC_EV_STOPPED, 0, seq_of(0), ZKC_OK);
     ev.part.offset = 200;
     step(ev);
-    ck_assert_ptr_null(find(ZKC_FX_COMMIT, 0));
-    ck_assert_ptr_nonnull(find(ZKC_FX_RELEASE, 0));
+    ck_assert_ptr_null(find(ZKC_EFFECT_COMMIT, 0));
+    ck_assert_ptr_nonnull(find(ZKC_EFFECT_RELEASE, 0));
 }
 END_TEST
 
@@ -608,19 +608,19 @@ START_TEST(a_commit_by_request_does_not_wait_for_a_reset)
     read_group(&three_ids[1], (const char *const[]){CEIL}, 1);
     take_all();
     step(part_event(ZKC_EV_OUT_OF_RANGE, 0, seq_of(0), ZKC_OK));
-    ck_assert_ptr_nonnull(find(ZKC_FX_RESOLVE, 0));
+    ck_assert_ptr_nonnull(find(ZKC_EFFECT_RESOLVE, 0));
     step((struct zkc_event){.kind = ZKC_EV_COMMIT, .commit = {.request = 7}});
     uint32_t seqs[10];
     for (int32_t p = 0; p < 10; p++) {
-        ck_assert_ptr_nonnull(find(ZKC_FX_COMMIT, p));
-        seqs[p] = find(ZKC_FX_COMMIT, p)->seq;
+        ck_assert_ptr_nonnull(find(ZKC_EFFECT_COMMIT, p));
+        seqs[p] = find(ZKC_EFFECT_COMMIT, p)->seq;
     }
     for (int32_t p = 0; p < 10; p++) {
         struct zkc_event ev = part_event(ZKC_EV_COMMITTED, p, seqs[p], ZKC_OK);
         ev.part.offset = 101;
         step(ev);
     }
-    ck_assert_int_eq(find(ZKC_FX_COMMIT_DONE, -1)->offset, 0);
+    ck_assert_int_eq(find(ZKC_EFFECT_COMMIT_DONE, -1)->offset, 0);
 }
 END_TEST
 
@@ -632,9 +632,9 @@ START_TEST(what_was_lost_without_a_commit_is_told_by_the_next_request)
     take_all();
     step((struct zkc_event){.kind = ZKC_EV_EXPIRED});
     step((struct zkc_event){.kind = ZKC_EV_COMMIT, .commit = {.request = 7}});
-    ck_assert_int_eq(find(ZKC_FX_COMMIT_DONE, -1)->offset, 10);
+    ck_assert_int_eq(find(ZKC_EFFECT_COMMIT_DONE, -1)->offset, 10);
     step((struct zkc_event){.kind = ZKC_EV_COMMIT, .commit = {.request = 8}}); /* once */
-    ck_assert_int_eq(find(ZKC_FX_COMMIT_DONE, -1)->offset, 0);
+    ck_assert_int_eq(find(ZKC_EFFECT_COMMIT_DONE, -1)->offset, 0);
 }
 END_TEST
 
@@ -648,7 +648,7 @@ START_TEST(a_commit_by_request_waits_for_last_commits_under_way)
     struct zkc_event ev = part_event(ZKC_EV_STOPPED, 0, seq_of(0), ZKC_OK);
     ev.part.offset = 200;
     step(ev);
-    uint32_t last = find(ZKC_FX_COMMIT, 0)->seq;
+    uint32_t last = find(ZKC_EFFECT_COMMIT, 0)->seq;
     for (int32_t p = 1; p < 5; p++) {
         ev = part_event(ZKC_EV_STOPPED, p, seq_of(p), ZKC_OK);
         ev.part.offset = 100;
@@ -657,14 +657,14 @@ START_TEST(a_commit_by_request_waits_for_last_commits_under_way)
     step((struct zkc_event){.kind = ZKC_EV_COMMIT, .commit = {.request = 7}});
     uint32_t seqs[10];
     for (int32_t p = 5; p < 10; p++)
-        seqs[p] = find(ZKC_FX_COMMIT, p)->seq;
+        seqs[p] = find(ZKC_EFFECT_COMMIT, p)->seq;
     for (int32_t p = 5; p < 10; p++)
         step(part_event(ZKC_EV_COMMITTED, p, seqs[p], ZKC_OK));
-    ck_assert_ptr_null(find(ZKC_FX_COMMIT_DONE, -1));
+    ck_assert_ptr_null(find(ZKC_EFFECT_COMMIT_DONE, -1));
     ev = part_event(ZKC_EV_COMMITTED, 0, last, ZKC_OK);
     ev.part.offset = 200;
     step(ev);
-    ck_assert_int_eq(find(ZKC_FX_COMMIT_DONE, -1)->offset, 0);
+    ck_assert_int_eq(find(ZKC_EFFECT_COMMIT_DONE, -1)->offset, 0);
 }
 END_TEST
 
@@ -675,12 +675,12 @@ START_TEST(a_partition_whose_owner_was_deleted_by_hand_is_dropped_and_claimed_an
     take_all();
     now += options.auto_commit_interval_ms;
     step((struct zkc_event){.kind = ZKC_EV_TICK});
-    step(part_event(ZKC_EV_COMMITTED, 2, find(ZKC_FX_COMMIT, 2)->seq, ZKC_FENCED));
-    ck_assert_ptr_nonnull(find(ZKC_FX_DROP_FETCH, 2));
+    step(part_event(ZKC_EV_COMMITTED, 2, find(ZKC_EFFECT_COMMIT, 2)->seq, ZKC_FENCED));
+    ck_assert_ptr_nonnull(find(ZKC_EFFECT_DROP_FETCH, 2));
     ck_assert_ptr_nonnull(find_trace(ZKC_TRACE_OWNERSHIP_LOST));
     now += ZKC_RETRY_MS;
     step((struct zkc_event){.kind = ZKC_EV_TICK});
-    ck_assert_ptr_nonnull(find(ZKC_FX_CLAIM, 2));
+    ck_assert_ptr_nonnull(find(ZKC_EFFECT_CLAIM, 2));
 }
 END_TEST
 

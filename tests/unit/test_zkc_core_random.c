@@ -35,7 +35,7 @@ struct item {
     bool is_call;    /* else a mail */
     bool is_waiting; /* for a connection */
     int64_t sent_ms;
-    struct zkc_effect fx; /* its strings are static or in keep */
+    struct zkc_effect effects; /* its strings are static or in keep */
     char keep[160];
     int64_t offset; /* COMMIT */
     struct zkc_event ev;
@@ -157,15 +157,16 @@ static struct item *mail(int member, enum zkc_event_kind kind)
     return it;
 }
 
-static struct item *part_mail(int member, enum zkc_event_kind kind, const struct zkc_effect *fx,
-                              enum zkc_result result, int64_t offset)
+static struct item *part_mail(int member, enum zkc_event_kind kind,
+                              const struct zkc_effect *effects, enum zkc_result result,
+                              int64_t offset)
 {
     struct item *it = mail(member, kind);
 
     it->ev.result = result;
-    it->ev.part.topic = topic_names[topic_index(fx->topic)];
-    it->ev.part.partition = fx->partition;
-    it->ev.part.seq = fx->seq;
+    it->ev.part.topic = topic_names[topic_index(effects->topic)];
+    it->ev.part.partition = effects->partition;
+    it->ev.part.seq = effects->seq;
     it->ev.part.offset = offset;
     return it;
 }
@@ -239,15 +240,15 @@ static void read_answer(struct item *call, int i)
 {
     struct member *m = &w.m[i];
     struct item *it = mail(i, ZKC_EV_READ);
-    const struct zkc_effect *fx = &call->fx;
+    const struct zkc_effect *effects = &call->effects;
     int n = 0;
 
-    it->ev.read.round = fx->seq;
-    it->ev.read.what = fx->what;
+    it->ev.read.round = effects->seq;
+    it->ev.read.what = effects->what;
     it->ev.result = ZKC_OK;
     (void)snprintf(it->keep, sizeof it->keep, "%s", call->keep);
-    it->ev.read.name = fx->name == NULL ? NULL : it->keep;
-    switch (fx->what) {
+    it->ev.read.name = effects->name == NULL ? NULL : it->keep;
+    switch (effects->what) {
     case ZKC_MEMBERS:
         m->w_members = true;
         for (int k = 0; k < MEMBERS; k++)
@@ -316,8 +317,8 @@ static bool is_registered(int i)
 
 static bool is_write(enum zkc_effect_kind kind)
 {
-    return kind == ZKC_FX_REGISTER || kind == ZKC_FX_CLAIM || kind == ZKC_FX_COMMIT ||
-           kind == ZKC_FX_RELEASE;
+    return kind == ZKC_EFFECT_REGISTER || kind == ZKC_EFFECT_CLAIM || kind == ZKC_EFFECT_COMMIT ||
+           kind == ZKC_EFFECT_RELEASE;
 }
 
 /* Carries a call out in the client's present session. is_lost: the answer is. */
@@ -325,15 +326,15 @@ static void execute(struct item *call, bool is_lost)
 {
     int i = call->member;
     struct member *m = &w.m[i];
-    const struct zkc_effect *fx = &call->fx;
+    const struct zkc_effect *effects = &call->effects;
     enum zkc_result r = ZKC_OK;
-    int t = fx->topic == NULL ? 0 : topic_index(fx->topic), p = fx->partition;
+    int t = effects->topic == NULL ? 0 : topic_index(effects->topic), p = effects->partition;
     struct item *it;
 
     ck_assert(is_alive(m->session));
     session_of(m->session)->heard_ms = w.now;
-    switch (fx->kind) {
-    case ZKC_FX_REGISTER: {
+    switch (effects->kind) {
+    case ZKC_EFFECT_REGISTER: {
         struct zkdoc_consumer doc = {.pattern = m->o.pattern,
                                      .subscriptions = m->subs,
                                      .subscription_count = m->o.subscription_count,
@@ -356,17 +357,17 @@ static void execute(struct item *call, bool is_lost)
         it->ev.alive.sent_ms = call->sent_ms;
         break;
     }
-    case ZKC_FX_HEARTBEAT:
+    case ZKC_EFFECT_HEARTBEAT:
         r = !is_registered(i)                 ? ZKC_NOT_FOUND
             : w.regs[i].session != m->session ? ZKC_EXISTS
                                               : ZKC_OK;
         it = mail(i, ZKC_EV_HEARTBEAT);
         it->ev.alive.sent_ms = call->sent_ms;
         break;
-    case ZKC_FX_READ:
+    case ZKC_EFFECT_READ:
         read_answer(call, i);
         return;
-    case ZKC_FX_CLAIM: {
+    case ZKC_EFFECT_CLAIM: {
         bool is_ours = false;
 
         if (!is_registered(i)) {
@@ -381,48 +382,48 @@ static void execute(struct item *call, bool is_lost)
         } else {
             w.owners[t][p].exists = true;
             w.owners[t][p].session = m->session;
-            thread_id(m, fx->stream, w.owners[t][p].text);
+            thread_id(m, effects->stream, w.owners[t][p].text);
         }
-        it = part_mail(i, ZKC_EV_CLAIMED, fx, r, -1);
+        it = part_mail(i, ZKC_EV_CLAIMED, effects, r, -1);
         (void)snprintf(it->text, sizeof it->text, "%s", w.owners[t][p].text);
         it->ev.part.owner = it->text;
         it->ev.part.is_our_session = is_ours;
         break;
     }
-    case ZKC_FX_READ_OFFSET:
+    case ZKC_EFFECT_READ_OFFSET:
         r = w.offsets[t][p] < 0 ? ZKC_NOT_FOUND : ZKC_OK;
-        it = part_mail(i, ZKC_EV_OFFSET, fx, r, w.offsets[t][p]);
+        it = part_mail(i, ZKC_EV_OFFSET, effects, r, w.offsets[t][p]);
         break;
-    case ZKC_FX_COMMIT:
+    case ZKC_EFFECT_COMMIT:
         if (!is_registered(i))
             r = ZKC_UNREGISTERED;
         else if (!w.owners[t][p].exists)
             r = ZKC_FENCED;
-        else if (fx->is_create != (w.offsets[t][p] < 0))
-            r = fx->is_create ? ZKC_EXISTS : ZKC_NOT_FOUND;
+        else if (effects->is_create != (w.offsets[t][p] < 0))
+            r = effects->is_create ? ZKC_EXISTS : ZKC_NOT_FOUND;
         else {
             ck_assert_msg(w.offsets[t][p] <= call->offset,
-                          "seed %lu: offset of %s-%d goes back from %ld to %ld", w.seed, fx->topic,
-                          p, w.offsets[t][p], call->offset);
+                          "seed %lu: offset of %s-%d goes back from %ld to %ld", w.seed,
+                          effects->topic, p, w.offsets[t][p], call->offset);
             ck_assert_int_eq(w.owners[t][p].session, m->session);
             w.offsets[t][p] = call->offset;
         }
         w.fenced += r == ZKC_FENCED || r == ZKC_UNREGISTERED;
-        it = part_mail(i, ZKC_EV_COMMITTED, fx, r, call->offset);
+        it = part_mail(i, ZKC_EV_COMMITTED, effects, r, call->offset);
         break;
-    case ZKC_FX_RELEASE: {
+    case ZKC_EFFECT_RELEASE: {
         bool is_ours = w.owners[t][p].exists && w.owners[t][p].session == m->session;
 
         if (!is_registered(i)) {
             r = ZKC_UNREGISTERED;
-        } else if (!w.owners[t][p].exists || (fx->verify && !is_ours)) {
+        } else if (!w.owners[t][p].exists || (effects->verify && !is_ours)) {
             r = ZKC_NOT_FOUND;
         } else {
             ck_assert_msg(is_ours, "seed %lu: %s deletes the owner %s", w.seed, m->id,
                           w.owners[t][p].text);
             owner_gone(t, p);
         }
-        it = part_mail(i, ZKC_EV_RELEASED, fx, r, -1);
+        it = part_mail(i, ZKC_EV_RELEASED, effects, r, -1);
         break;
     }
     default:
@@ -436,20 +437,20 @@ static void execute(struct item *call, bool is_lost)
 static void answer_without_effect(struct item *call, enum zkc_result r)
 {
     int i = call->member;
-    const struct zkc_effect *fx = &call->fx;
+    const struct zkc_effect *effects = &call->effects;
 
-    switch (fx->kind) {
-    case ZKC_FX_REGISTER:
+    switch (effects->kind) {
+    case ZKC_EFFECT_REGISTER:
         mail(i, ZKC_EV_REGISTERED)->ev.result = r;
         break;
-    case ZKC_FX_CLAIM:
-        (void)part_mail(i, ZKC_EV_CLAIMED, fx, r, -1);
+    case ZKC_EFFECT_CLAIM:
+        (void)part_mail(i, ZKC_EV_CLAIMED, effects, r, -1);
         break;
-    case ZKC_FX_COMMIT:
-        (void)part_mail(i, ZKC_EV_COMMITTED, fx, r, -1);
+    case ZKC_EFFECT_COMMIT:
+        (void)part_mail(i, ZKC_EV_COMMITTED, effects, r, -1);
         break;
-    case ZKC_FX_RELEASE:
-        (void)part_mail(i, ZKC_EV_RELEASED, fx, r, -1);
+    case ZKC_EFFECT_RELEASE:
+        (void)part_mail(i, ZKC_EV_RELEASED, effects, r, -1);
         break;
     default:
         ck_abort_msg("not a write");
@@ -458,19 +459,19 @@ static void answer_without_effect(struct item *call, enum zkc_result r)
 
 /* ---- effects of a core */
 
-static void submit(int i, const struct zkc_effect *fx, int64_t offset)
+static void submit(int i, const struct zkc_effect *effects, int64_t offset)
 {
     struct member *m = &w.m[i];
     struct item *it = add_item(i, true);
 
-    it->fx = *fx;
+    it->effects = *effects;
     it->sent_ms = w.now;
     it->offset = offset;
-    if (fx->topic != NULL)
-        it->fx.topic = topic_names[topic_index(fx->topic)];
-    if (fx->name != NULL) {
-        (void)snprintf(it->keep, sizeof it->keep, "%s", fx->name);
-        it->fx.name = it->keep;
+    if (effects->topic != NULL)
+        it->effects.topic = topic_names[topic_index(effects->topic)];
+    if (effects->name != NULL) {
+        (void)snprintf(it->keep, sizeof it->keep, "%s", effects->name);
+        it->effects.name = it->keep;
     }
     it->is_waiting = !m->is_connected;
     it->due_ms = i64_max(m->last_due_ms, w.now + 1 + pick(w.is_quiet ? 5 : 50));
@@ -479,59 +480,69 @@ static void submit(int i, const struct zkc_effect *fx, int64_t offset)
 
 static void stop_member(int i);
 
-static void perform(int i, const struct zkc_effect *fx)
+static void perform(int i, const struct zkc_effect *effects)
 {
     struct member *m = &w.m[i];
-    int t = fx->topic == NULL ? 0 : topic_index(fx->topic);
-    struct owned *own = fx->partition < 0 ? NULL : &m->owned[t][fx->partition];
+    int t = effects->topic == NULL ? 0 : topic_index(effects->topic);
+    struct owned *own = effects->partition < 0 ? NULL : &m->owned[t][effects->partition];
     struct {
         int64_t member, kind, trace, partition, stream, seq, offset, a, b, c;
-    } fields = {i,       (int)fx->kind, (int)fx->trace, fx->partition, fx->stream,
-                fx->seq, fx->offset,    fx->a,          fx->b,         fx->c};
+    } fields = {i,
+                (int)effects->kind,
+                (int)effects->trace,
+                effects->partition,
+                effects->stream,
+                effects->seq,
+                effects->offset,
+                effects->a,
+                effects->b,
+                effects->c};
 
     mix(&fields, sizeof fields);
-    if (fx->text != NULL)
-        mix(fx->text, strlen(fx->text));
-    switch (fx->kind) {
-    case ZKC_FX_REGISTER:
-    case ZKC_FX_HEARTBEAT:
-    case ZKC_FX_READ:
-    case ZKC_FX_CLAIM:
-    case ZKC_FX_READ_OFFSET:
-    case ZKC_FX_RELEASE:
-        submit(i, fx, -1);
+    if (effects->text != NULL)
+        mix(effects->text, strlen(effects->text));
+    switch (effects->kind) {
+    case ZKC_EFFECT_REGISTER:
+    case ZKC_EFFECT_HEARTBEAT:
+    case ZKC_EFFECT_READ:
+    case ZKC_EFFECT_CLAIM:
+    case ZKC_EFFECT_READ_OFFSET:
+    case ZKC_EFFECT_RELEASE:
+        submit(i, effects, -1);
         break;
-    case ZKC_FX_COMMIT: {
-        int64_t offset = fx->offset >= 0 ? fx->offset : own->done;
+    case ZKC_EFFECT_COMMIT: {
+        int64_t offset = effects->offset >= 0 ? effects->offset : own->done;
 
-        if (offset == fx->committed)
-            (void)part_mail(i, ZKC_EV_COMMITTED, fx, ZKC_OK, offset);
+        if (offset == effects->committed)
+            (void)part_mail(i, ZKC_EV_COMMITTED, effects, ZKC_OK, offset);
         else
-            submit(i, fx, offset);
+            submit(i, effects, offset);
         break;
     }
-    case ZKC_FX_RESOLVE:
-        (void)part_mail(i, ZKC_EV_RESOLVED, fx, pick(10) == 0 ? ZKC_FAILED : ZKC_OK, 0);
+    case ZKC_EFFECT_RESOLVE:
+        (void)part_mail(i, ZKC_EV_RESOLVED, effects, pick(10) == 0 ? ZKC_FAILED : ZKC_OK, 0);
         break;
-    case ZKC_FX_START_FETCH:
-        *own = (struct owned){
-            .is_started = true, .handed = fx->offset, .done = fx->offset, .start_seq = fx->seq};
+    case ZKC_EFFECT_START_FETCH:
+        *own = (struct owned){.is_started = true,
+                              .handed = effects->offset,
+                              .done = effects->offset,
+                              .start_seq = effects->seq};
         break;
-    case ZKC_FX_STOP_FETCH:
+    case ZKC_EFFECT_STOP_FETCH:
         ck_assert(own->is_started);
         own->is_stopping = true;
-        own->stop_seq = fx->seq;
+        own->stop_seq = effects->seq;
         own->stop_at_ms = w.now + pick(300);
         break;
-    case ZKC_FX_DROP_FETCH:
+    case ZKC_EFFECT_DROP_FETCH:
         own->is_started = own->is_stopping = false;
         break;
-    case ZKC_FX_CLOSE:
+    case ZKC_EFFECT_CLOSE:
         stop_member(i);
         break;
-    case ZKC_FX_BROKERS:
-    case ZKC_FX_COMMIT_DONE:
-    case ZKC_FX_TRACE:
+    case ZKC_EFFECT_BROKERS:
+    case ZKC_EFFECT_COMMIT_DONE:
+    case ZKC_EFFECT_TRACE:
         break;
     }
 }
@@ -539,15 +550,15 @@ static void perform(int i, const struct zkc_effect *fx)
 static void step(int i, struct zkc_event *ev)
 {
     struct member *m = &w.m[i];
-    struct zkc_effects fx = {0};
+    struct zkc_effects effects = {0};
     int32_t life = m->life;
 
     ev->now_ms = w.now;
-    zkc_core_step(&m->core, ev, &fx);
+    zkc_core_step(&m->core, ev, &effects);
     zkc_core_check(&m->core);
-    for (int32_t k = 0; k < fx.count && m->is_up && m->life == life; k++)
-        perform(i, &fx.v[k]);
-    zkc_effects_fini(&fx);
+    for (int32_t k = 0; k < effects.count && m->is_up && m->life == life; k++)
+        perform(i, &effects.v[k]);
+    zkc_effects_fini(&effects);
 }
 
 /* ---- members */
@@ -631,7 +642,7 @@ static void cut_off(int i)
 
         if (it->member != i || !it->is_call || it->is_waiting)
             continue;
-        if (!is_write(it->fx.kind)) {
+        if (!is_write(it->effects.kind)) {
             it->is_waiting = true;
             continue;
         }
@@ -653,7 +664,7 @@ static void come_back(int i)
         w.expiries++;
         for (int k = 0, n = w.item_count; k < n; k++) {
             struct item *it = w.items[k];
-            if (it->member == i && it->is_call && it->is_waiting && is_write(it->fx.kind)) {
+            if (it->member == i && it->is_call && it->is_waiting && is_write(it->effects.kind)) {
                 answer_without_effect(it, ZKC_FAILED);
                 it->life = -1;
             }
@@ -694,9 +705,9 @@ static void hand_out(int i)
                     continue;
                 if (pick(4) != 0)
                     process(t, p, own);
-                struct zkc_effect fx = {
+                struct zkc_effect effects = {
                     .topic = topic_names[t], .partition = p, .seq = own->stop_seq};
-                (void)part_mail(i, ZKC_EV_STOPPED, &fx, ZKC_OK, own->done);
+                (void)part_mail(i, ZKC_EV_STOPPED, &effects, ZKC_OK, own->done);
                 own->is_started = own->is_stopping = false;
                 continue;
             }

@@ -11,36 +11,38 @@
 
 /* ---- effects */
 
-void zkc_effects_reset(struct zkc_effects *fx)
+void zkc_effects_reset(struct zkc_effects *effects)
 {
-    fx->count = 0;
-    arena_reset(&fx->arena);
+    effects->count = 0;
+    arena_reset(&effects->arena);
 }
 
-void zkc_effects_fini(struct zkc_effects *fx)
+void zkc_effects_fini(struct zkc_effects *effects)
 {
-    mem_free(fx->v);
-    arena_fini(&fx->arena);
-    *fx = (struct zkc_effects){0};
+    mem_free(effects->v);
+    arena_fini(&effects->arena);
+    *effects = (struct zkc_effects){0};
 }
 
 /* Valid until the next one is added. */
-struct zkc_effect *zkc_fx(struct zkc_effects *fx, enum zkc_effect_kind kind)
+struct zkc_effect *zkc_effect_add(struct zkc_effects *effects, enum zkc_effect_kind kind)
 {
-    if (fx->count == fx->cap) {
-        fx->cap = fx->cap * 2 + 16;
-        fx->v = xrealloc(fx->v, (size_t)fx->cap * sizeof *fx->v);
+    if (effects->count == effects->cap) {
+        effects->cap = effects->cap * 2 + 16;
+        effects->v = xrealloc(effects->v, (size_t)effects->cap * sizeof *effects->v);
     }
-    fx->v[fx->count] = (struct zkc_effect){.kind = kind, .partition = -1, .offset = -1};
-    return &fx->v[fx->count++];
+    effects->v[effects->count] = (struct zkc_effect){.kind = kind, .partition = -1, .offset = -1};
+    return &effects->v[effects->count++];
 }
 
-struct zkc_effect *zkc_trace(struct zkc_effects *fx, enum zkc_trace_kind kind, const char *text)
+struct zkc_effect *zkc_trace(struct zkc_effects *effects, enum zkc_trace_kind kind,
+                             const char *text)
 {
-    struct zkc_effect *e = zkc_fx(fx, ZKC_FX_TRACE);
+    struct zkc_effect *e = zkc_effect_add(effects, ZKC_EFFECT_TRACE);
 
     e->trace = kind;
-    e->text = arena_strdup(&fx->arena, text == NULL ? "" : text, text == NULL ? 0 : strlen(text));
+    e->text =
+        arena_strdup(&effects->arena, text == NULL ? "" : text, text == NULL ? 0 : strlen(text));
     return e;
 }
 
@@ -98,39 +100,40 @@ static void forget_round(struct zkc_core *c)
     c->restarts = 0;
 }
 
-static void register_now(struct zkc_core *c, struct zkc_effects *fx)
+static void register_now(struct zkc_core *c, struct zkc_effects *effects)
 {
     c->register_ms = ZKC_NEVER_MS;
-    (void)zkc_fx(fx, ZKC_FX_REGISTER);
+    (void)zkc_effect_add(effects, ZKC_EFFECT_REGISTER);
 }
 
-void zkc_registration_lost(struct zkc_core *c, struct zkc_effects *fx)
+void zkc_registration_lost(struct zkc_core *c, struct zkc_effects *effects)
 {
     if (c->state != ZKC_JOINED)
         return;
-    (void)zkc_trace(fx, ZKC_TRACE_REGISTRATION_LOST, NULL);
+    (void)zkc_trace(effects, ZKC_TRACE_REGISTRATION_LOST, NULL);
     forget_round(c);
     c->state = ZKC_REGISTERING;
     c->round_reason = "our registration was deleted and written again";
-    register_now(c, fx);
+    register_now(c, effects);
 }
 
-static void session_began(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *fx)
+static void session_began(struct zkc_core *c, const struct zkc_event *ev,
+                          struct zkc_effects *effects)
 {
     if (c->state != ZKC_OFFLINE)
         return;
     ASSERT(ev->session.timeout_ms > 0);
     c->session_timeout_ms = ev->session.timeout_ms;
     c->state = ZKC_REGISTERING;
-    register_now(c, fx);
+    register_now(c, effects);
 }
 
-static void session_expired(struct zkc_core *c, struct zkc_effects *fx)
+static void session_expired(struct zkc_core *c, struct zkc_effects *effects)
 {
     if (c->state == ZKC_OFFLINE || c->state == ZKC_CLOSED)
         return;
-    zkc_trace(fx, ZKC_TRACE_EXPIRED, NULL)->a = c->part_count;
-    zkc_parts_drop(c, fx);
+    zkc_trace(effects, ZKC_TRACE_EXPIRED, NULL)->a = c->part_count;
+    zkc_parts_drop(c, effects);
     forget_round(c);
     zkc_snapshot_fini(&c->now);
     c->has_snapshot = false;
@@ -147,24 +150,24 @@ static void renew_lease(struct zkc_core *c, int64_t sent_ms)
     c->lease_ms = i64_max(c->lease_ms, sent_ms + c->session_timeout_ms * 2 / 3);
 }
 
-static void registered(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *fx)
+static void registered(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *effects)
 {
     if (c->state != ZKC_REGISTERING)
         return;
     if (ev->result != ZKC_OK) {
         if (ev->result == ZKC_EXISTS)
-            (void)zkc_trace(fx, ZKC_TRACE_ID_TAKEN, NULL);
+            (void)zkc_trace(effects, ZKC_TRACE_ID_TAKEN, NULL);
         c->register_ms = ev->now_ms + (ev->result == ZKC_EXISTS ? c->o->backoff_ms : ZKC_RETRY_MS);
         return;
     }
-    (void)zkc_trace(fx, ZKC_TRACE_REGISTERED, NULL);
+    (void)zkc_trace(effects, ZKC_TRACE_REGISTERED, NULL);
     c->state = ZKC_JOINED;
     renew_lease(c, ev->alive.sent_ms);
     c->heartbeat_ms = i64_min(c->heartbeat_ms, ev->now_ms);
-    zkc_round_begin(c, c->round_reason == NULL ? "joined the group" : NULL, ev->now_ms, fx);
+    zkc_round_begin(c, c->round_reason == NULL ? "joined the group" : NULL, ev->now_ms, effects);
 }
 
-static void heard(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *fx)
+static void heard(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *effects)
 {
     if (c->state == ZKC_OFFLINE || c->state == ZKC_CLOSED)
         return;
@@ -175,7 +178,7 @@ static void heard(struct zkc_core *c, const struct zkc_event *ev, struct zkc_eff
     }
     c->heartbeat_ms = ev->now_ms + ZKC_RETRY_MS;
     if (ev->result == ZKC_NOT_FOUND || ev->result == ZKC_EXISTS)
-        zkc_registration_lost(c, fx);
+        zkc_registration_lost(c, effects);
 }
 
 /* ---- rebalance */
@@ -202,11 +205,11 @@ static struct zkc_rebalance *add_history(struct zkc_core *c, int64_t now_ms, con
 
 /* Acts on the snapshot. reason NULL: nothing is different from the last one. */
 static void rebalance(struct zkc_core *c, int64_t now_ms, const char *reason,
-                      struct zkc_effects *fx)
+                      struct zkc_effects *effects)
 {
     int32_t kept = 0, lost = 0, gained = 0;
 
-    zkc_round_assign(c, fx);
+    zkc_round_assign(c, effects);
     for (int32_t i = 0; i < c->part_count; i++) {
         const struct zkc_part *p = &c->parts[i];
         kept += p->wanted >= 0 && p->wanted == p->previous;
@@ -216,7 +219,7 @@ static void rebalance(struct zkc_core *c, int64_t now_ms, const char *reason,
     if (reason != NULL || lost + gained > 0) {
         const char *text = reason != NULL ? reason : c->round_reason;
         struct zkc_rebalance *r = add_history(c, now_ms, text == NULL ? "" : text);
-        struct zkc_effect *t = zkc_trace(fx, ZKC_TRACE_REBALANCE, r->reason);
+        struct zkc_effect *t = zkc_trace(effects, ZKC_TRACE_REBALANCE, r->reason);
 
         r->members = c->now.member_count;
         r->kept = kept;
@@ -227,7 +230,7 @@ static void rebalance(struct zkc_core *c, int64_t now_ms, const char *reason,
         t->c = gained;
         c->is_settled = false;
     }
-    zkc_parts_drive(c, fx);
+    zkc_parts_drive(c, effects);
 }
 
 static bool has_own_member(const struct zkc_core *c, const struct zkc_snapshot *s)
@@ -238,7 +241,7 @@ static bool has_own_member(const struct zkc_core *c, const struct zkc_snapshot *
     return false;
 }
 
-static void round_ended(struct zkc_core *c, int64_t now_ms, struct zkc_effects *fx)
+static void round_ended(struct zkc_core *c, int64_t now_ms, struct zkc_effects *effects)
 {
     bool is_first = !c->has_snapshot, has_brokers_changed;
     char reason[ZKC_REASON_MAX];
@@ -250,12 +253,12 @@ static void round_ended(struct zkc_core *c, int64_t now_ms, struct zkc_effects *
     }
     if (c->is_dirty && c->restarts < ZKC_RESTARTS_MAX) {
         c->restarts++;
-        zkc_round_begin(c, NULL, now_ms, fx);
+        zkc_round_begin(c, NULL, now_ms, effects);
         return;
     }
     c->restarts = 0;
     if (!has_own_member(c, &c->next)) {
-        zkc_registration_lost(c, fx);
+        zkc_registration_lost(c, effects);
         return;
     }
     reason[0] = 0;
@@ -270,15 +273,15 @@ static void round_ended(struct zkc_core *c, int64_t now_ms, struct zkc_effects *
     c->next = (struct zkc_snapshot){0};
     c->has_snapshot = true;
     if (has_brokers_changed)
-        (void)zkc_fx(fx, ZKC_FX_BROKERS);
+        (void)zkc_effect_add(effects, ZKC_EFFECT_BROKERS);
     if (c->now.broker_count > 0) {
-        rebalance(c, now_ms, reason[0] == 0 ? NULL : reason, fx);
+        rebalance(c, now_ms, reason[0] == 0 ? NULL : reason, effects);
         c->round_reason = "a watch fired";
     } else if (has_brokers_changed) {
-        (void)zkc_trace(fx, ZKC_TRACE_NO_BROKERS, NULL); /* what we have we keep */
+        (void)zkc_trace(effects, ZKC_TRACE_NO_BROKERS, NULL); /* what we have we keep */
     }
     if (c->is_dirty)
-        zkc_round_begin(c, NULL, now_ms, fx);
+        zkc_round_begin(c, NULL, now_ms, effects);
 }
 
 static bool is_round_complete(const struct zkc_core *c)
@@ -286,14 +289,14 @@ static bool is_round_complete(const struct zkc_core *c)
     return c->is_reading && c->next.pending == 0 && (c->has_failed || c->next.has_asked_topics);
 }
 
-static void changed(struct zkc_core *c, int64_t now_ms, struct zkc_effects *fx)
+static void changed(struct zkc_core *c, int64_t now_ms, struct zkc_effects *effects)
 {
     if (c->state != ZKC_JOINED)
         return;
     if (c->is_reading)
         c->is_dirty = true;
     else
-        zkc_round_begin(c, "a watch fired", now_ms, fx);
+        zkc_round_begin(c, "a watch fired", now_ms, effects);
 }
 
 static int32_t blocked_count(const struct zkc_core *c)
@@ -306,7 +309,7 @@ static int32_t blocked_count(const struct zkc_core *c)
 }
 
 /* Is every partition where it shall be? */
-static void look_whether_settled(struct zkc_core *c, int64_t now_ms, struct zkc_effects *fx)
+static void look_whether_settled(struct zkc_core *c, int64_t now_ms, struct zkc_effects *effects)
 {
     struct zkc_rebalance *r;
     struct zkc_effect *t;
@@ -323,7 +326,7 @@ static void look_whether_settled(struct zkc_core *c, int64_t now_ms, struct zkc_
     if (r->took_ms >= 0)
         return;
     r->took_ms = now_ms - r->began_ms;
-    t = zkc_trace(fx, ZKC_TRACE_REBALANCED, r->reason);
+    t = zkc_trace(effects, ZKC_TRACE_REBALANCED, r->reason);
     t->a = c->part_count;
     t->b = c->now.member_count;
     t->c = r->took_ms;
@@ -331,7 +334,7 @@ static void look_whether_settled(struct zkc_core *c, int64_t now_ms, struct zkc_
 
 /* ---- commits and leaving */
 
-static void commit_asked(struct zkc_core *c, uint32_t request, struct zkc_effects *fx)
+static void commit_asked(struct zkc_core *c, uint32_t request, struct zkc_effects *effects)
 {
     struct zkc_effect *e;
 
@@ -340,16 +343,16 @@ static void commit_asked(struct zkc_core *c, uint32_t request, struct zkc_effect
     c->request_left = 0;
     c->request_failed = c->lost_commits;
     c->lost_commits = 0;
-    zkc_parts_commit(c, true, fx);
+    zkc_parts_commit(c, true, effects);
     if (c->request_left > 0)
         return;
     c->request = 0;
-    e = zkc_fx(fx, ZKC_FX_COMMIT_DONE);
+    e = zkc_effect_add(effects, ZKC_EFFECT_COMMIT_DONE);
     e->seq = request;
     e->offset = c->request_failed;
 }
 
-static void leave(struct zkc_core *c, int64_t now_ms, struct zkc_effects *fx)
+static void leave(struct zkc_core *c, int64_t now_ms, struct zkc_effects *effects)
 {
     if (c->state == ZKC_LEAVING || c->state == ZKC_CLOSED)
         return;
@@ -357,46 +360,46 @@ static void leave(struct zkc_core *c, int64_t now_ms, struct zkc_effects *fx)
     c->state = ZKC_LEAVING;
     c->leave_ms = now_ms + c->o->leave_max_ms;
     c->register_ms = ZKC_NEVER_MS;
-    zkc_parts_leave(c, fx);
+    zkc_parts_leave(c, effects);
 }
 
-static void close_if_left(struct zkc_core *c, int64_t now_ms, struct zkc_effects *fx)
+static void close_if_left(struct zkc_core *c, int64_t now_ms, struct zkc_effects *effects)
 {
     if (c->state != ZKC_LEAVING)
         return;
     if (now_ms >= c->leave_ms)
-        zkc_parts_drop(c, fx);
+        zkc_parts_drop(c, effects);
     if (c->part_count > 0)
         return;
     c->state = ZKC_CLOSED;
     c->lease_ms = INT64_MIN;
     c->heartbeat_ms = c->commit_ms = c->leave_ms = ZKC_NEVER_MS;
-    (void)zkc_trace(fx, ZKC_TRACE_LEFT, NULL);
-    (void)zkc_fx(fx, ZKC_FX_CLOSE);
+    (void)zkc_trace(effects, ZKC_TRACE_LEFT, NULL);
+    (void)zkc_effect_add(effects, ZKC_EFFECT_CLOSE);
 }
 
 /* ---- time */
 
-static void tick(struct zkc_core *c, int64_t now_ms, struct zkc_effects *fx)
+static void tick(struct zkc_core *c, int64_t now_ms, struct zkc_effects *effects)
 {
     if (c->heartbeat_ms <= now_ms) {
         c->heartbeat_ms = ZKC_NEVER_MS;
-        (void)zkc_fx(fx, ZKC_FX_HEARTBEAT);
+        (void)zkc_effect_add(effects, ZKC_EFFECT_HEARTBEAT);
     }
     if (c->register_ms <= now_ms)
-        register_now(c, fx);
+        register_now(c, effects);
     if (c->round_ms <= now_ms && c->state == ZKC_JOINED && !c->is_reading) {
         bool is_blocked = blocked_count(c) > 0;
 
         c->blocked_rounds += is_blocked && c->blocked_rounds < INT32_MAX;
         zkc_round_begin(c, is_blocked ? "another try at what others still own" : "periodic check",
-                        now_ms, fx);
+                        now_ms, effects);
     }
     if (c->commit_ms <= now_ms) {
         c->commit_ms = now_ms + c->o->auto_commit_interval_ms;
-        zkc_parts_commit(c, false, fx);
+        zkc_parts_commit(c, false, effects);
     }
-    zkc_parts_tick(c, now_ms, fx);
+    zkc_parts_tick(c, now_ms, effects);
 }
 
 int64_t zkc_core_deadline_ms(const struct zkc_core *c)
@@ -409,26 +412,26 @@ int64_t zkc_core_deadline_ms(const struct zkc_core *c)
     return i64_min(deadline, zkc_parts_deadline_ms(c));
 }
 
-void zkc_core_step(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *fx)
+void zkc_core_step(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *effects)
 {
     switch (ev->kind) {
     case ZKC_EV_SESSION:
-        session_began(c, ev, fx);
+        session_began(c, ev, effects);
         break;
     case ZKC_EV_EXPIRED:
-        session_expired(c, fx);
+        session_expired(c, effects);
         break;
     case ZKC_EV_REGISTERED:
-        registered(c, ev, fx);
+        registered(c, ev, effects);
         break;
     case ZKC_EV_HEARTBEAT:
-        heard(c, ev, fx);
+        heard(c, ev, effects);
         break;
     case ZKC_EV_READ:
-        zkc_round_read(c, ev, fx);
+        zkc_round_read(c, ev, effects);
         break;
     case ZKC_EV_CHANGED:
-        changed(c, ev->now_ms, fx);
+        changed(c, ev->now_ms, effects);
         break;
     case ZKC_EV_CLAIMED:
     case ZKC_EV_OWNER_GONE:
@@ -438,22 +441,22 @@ void zkc_core_step(struct zkc_core *c, const struct zkc_event *ev, struct zkc_ef
     case ZKC_EV_STOPPED:
     case ZKC_EV_COMMITTED:
     case ZKC_EV_RELEASED:
-        zkc_parts_event(c, ev, fx);
+        zkc_parts_event(c, ev, effects);
         break;
     case ZKC_EV_COMMIT:
-        commit_asked(c, ev->commit.request, fx);
+        commit_asked(c, ev->commit.request, effects);
         break;
     case ZKC_EV_STOP:
-        leave(c, ev->now_ms, fx);
+        leave(c, ev->now_ms, effects);
         break;
     case ZKC_EV_TICK:
-        tick(c, ev->now_ms, fx);
+        tick(c, ev->now_ms, effects);
         break;
     }
     if (is_round_complete(c))
-        round_ended(c, ev->now_ms, fx);
-    look_whether_settled(c, ev->now_ms, fx);
-    close_if_left(c, ev->now_ms, fx);
+        round_ended(c, ev->now_ms, effects);
+    look_whether_settled(c, ev->now_ms, effects);
+    close_if_left(c, ev->now_ms, effects);
 }
 
 /* ---- invariants */

@@ -113,24 +113,24 @@ struct zkc_event {
 };
 
 enum zkc_effect_kind {
-    ZKC_FX_REGISTER,  /* create the registration, ephemeral */
-    ZKC_FX_HEARTBEAT, /* read the registration */
-    ZKC_FX_READ,      /* read with a watch: what, name, round */
-    ZKC_FX_CLAIM,     /* create the owner's znode, ephemeral, if we are registered; if somebody has
-                         it, watch it */
-    ZKC_FX_READ_OFFSET,
-    ZKC_FX_RESOLVE,     /* ask the leader for its first or last offset (auto.offset.reset) */
-    ZKC_FX_START_FETCH, /* stream, offset; records may be handed out from here on */
-    ZKC_FX_STOP_FETCH,  /* hand out nothing more, wait until what was handed out is done with */
-    ZKC_FX_DROP_FETCH,  /* hand out nothing more, forget it; no answer */
-    ZKC_FX_COMMIT,  /* set the offset if we are registered and own the partition. offset -1: what
-                       is done with by now. Equal to committed: nothing to do, OK */
-    ZKC_FX_RELEASE, /* delete the owner's znode if we are registered; verify: only after reading
+    ZKC_EFFECT_REGISTER,  /* create the registration, ephemeral */
+    ZKC_EFFECT_HEARTBEAT, /* read the registration */
+    ZKC_EFFECT_READ,      /* read with a watch: what, name, round */
+    ZKC_EFFECT_CLAIM, /* create the owner's znode, ephemeral, if we are registered; if somebody has
+                     it, watch it */
+    ZKC_EFFECT_READ_OFFSET,
+    ZKC_EFFECT_RESOLVE,     /* ask the leader for its first or last offset (auto.offset.reset) */
+    ZKC_EFFECT_START_FETCH, /* stream, offset; records may be handed out from here on */
+    ZKC_EFFECT_STOP_FETCH,  /* hand out nothing more, wait until what was handed out is done with */
+    ZKC_EFFECT_DROP_FETCH,  /* hand out nothing more, forget it; no answer */
+    ZKC_EFFECT_COMMIT, /* set the offset if we are registered and own the partition. offset -1: what
+                      is done with by now. Equal to committed: nothing to do, OK */
+    ZKC_EFFECT_RELEASE, /* delete the owner's znode if we are registered; verify: only after reading
                        that it is ours */
-    ZKC_FX_BROKERS, /* the set of brokers changed */
-    ZKC_FX_COMMIT_DONE, /* request: how many partitions failed (in offset) */
-    ZKC_FX_CLOSE,       /* end the session: nothing is left to do */
-    ZKC_FX_TRACE
+    ZKC_EFFECT_BROKERS, /* the set of brokers changed */
+    ZKC_EFFECT_COMMIT_DONE, /* request: how many partitions failed (in offset) */
+    ZKC_EFFECT_CLOSE,       /* end the session: nothing is left to do */
+    ZKC_EFFECT_TRACE
 };
 
 /* What an operator wants to know. topic, partition where they make sense. */
@@ -177,8 +177,8 @@ struct zkc_effects {
     int32_t count, cap;
     struct arena arena;
 };
-void zkc_effects_reset(struct zkc_effects *fx);
-void zkc_effects_fini(struct zkc_effects *fx);
+void zkc_effects_reset(struct zkc_effects *effects);
+void zkc_effects_fini(struct zkc_effects *effects);
 
 enum zkc_state {
     ZKC_OFFLINE,     /* no session */
@@ -290,8 +290,8 @@ struct zkc_core {
 
 void zkc_core_init(struct zkc_core *c, const struct zkc_options *o, int64_t now_ms);
 void zkc_core_fini(struct zkc_core *c);
-/* One event; adds to fx. Answers to what was given up meanwhile change nothing. */
-void zkc_core_step(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *fx);
+/* One event; adds to effects. Answers to what was given up meanwhile change nothing. */
+void zkc_core_step(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *effects);
 /* When the next TICK can find something to do; ZKC_NEVER_MS. */
 int64_t zkc_core_deadline_ms(const struct zkc_core *c);
 /* Until when records may be handed out: two thirds of a session timeout after the last call that

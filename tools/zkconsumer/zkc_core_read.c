@@ -80,12 +80,13 @@ static struct zkc_topic *find_topic(const struct zkc_snapshot *s, const char *na
 
 /* ---- asking */
 
-static void ask(struct zkc_core *c, enum zkc_read what, const char *name, struct zkc_effects *fx)
+static void ask(struct zkc_core *c, enum zkc_read what, const char *name,
+                struct zkc_effects *effects)
 {
-    struct zkc_effect *e = zkc_fx(fx, ZKC_FX_READ);
+    struct zkc_effect *e = zkc_effect_add(effects, ZKC_EFFECT_READ);
 
     e->what = what;
-    e->name = name == NULL ? NULL : arena_strdup(&fx->arena, name, strlen(name));
+    e->name = name == NULL ? NULL : arena_strdup(&effects->arena, name, strlen(name));
     e->seq = c->round;
     c->next.pending++;
 }
@@ -95,7 +96,8 @@ static bool is_filter(const struct zkc_options *o)
     return o->pattern != ZKDOC_STATIC;
 }
 
-void zkc_round_begin(struct zkc_core *c, const char *reason, int64_t now_ms, struct zkc_effects *fx)
+void zkc_round_begin(struct zkc_core *c, const char *reason, int64_t now_ms,
+                     struct zkc_effects *effects)
 {
     zkc_snapshot_fini(&c->next);
     c->round = zkc_seq(c);
@@ -105,10 +107,10 @@ void zkc_round_begin(struct zkc_core *c, const char *reason, int64_t now_ms, str
     if (reason != NULL)
         c->round_reason = reason;
     c->round_ms = now_ms + c->o->resync_ms;
-    ask(c, ZKC_MEMBERS, NULL, fx);
-    ask(c, ZKC_BROKERS, NULL, fx);
+    ask(c, ZKC_MEMBERS, NULL, effects);
+    ask(c, ZKC_BROKERS, NULL, effects);
     if (is_filter(c->o) || c->o->strategy == ZKC_ROUND_ROBIN)
-        ask(c, ZKC_TOPICS, NULL, fx);
+        ask(c, ZKC_TOPICS, NULL, effects);
     else
         c->next.has_topic_names = true;
 }
@@ -156,7 +158,7 @@ static int32_t use_filter(struct zkc_snapshot *s, const char *text, struct errte
     return s->filter_count++;
 }
 
-static void want_topic(struct zkc_core *c, const char *name, struct zkc_effects *fx)
+static void want_topic(struct zkc_core *c, const char *name, struct zkc_effects *effects)
 {
     struct zkc_snapshot *s = &c->next;
     bool is_found;
@@ -172,11 +174,11 @@ static void want_topic(struct zkc_core *c, const char *name, struct zkc_effects 
             (size_t)(s->topic_count - place) * sizeof *s->topics);
     s->topics[place] = (struct zkc_topic){.name = arena_strdup(&s->arena, name, strlen(name))};
     s->topic_count++;
-    ask(c, ZKC_TOPIC, name, fx);
+    ask(c, ZKC_TOPIC, name, effects);
 }
 
 /* The topics that matter: under range our own, under round robin those of anybody. */
-static void ask_topics(struct zkc_core *c, struct zkc_effects *fx)
+static void ask_topics(struct zkc_core *c, struct zkc_effects *effects)
 {
     struct zkc_snapshot *s = &c->next;
     bool is_round_robin = c->o->strategy == ZKC_ROUND_ROBIN;
@@ -192,16 +194,17 @@ static void ask_topics(struct zkc_core *c, struct zkc_effects *fx)
         if (!member->is_ok || (member != me && !is_round_robin))
             continue;
         for (int32_t i = 0; member->filter < 0 && i < member->doc.subscription_count; i++)
-            want_topic(c, member->doc.subscriptions[i].name, fx);
+            want_topic(c, member->doc.subscriptions[i].name, effects);
         for (int32_t i = 0; member->filter >= 0 && i < s->topic_name_count; i++)
             if (streams_of(c, s, member, s->topic_names[i]) > 0)
-                want_topic(c, s->topic_names[i], fx);
+                want_topic(c, s->topic_names[i], effects);
     }
 }
 
 /* ---- answers */
 
-static void take_members(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *fx)
+static void take_members(struct zkc_core *c, const struct zkc_event *ev,
+                         struct zkc_effects *effects)
 {
     struct zkc_snapshot *s = &c->next;
     int32_t n = ev->result == ZKC_OK ? ev->read.child_count : 0;
@@ -217,18 +220,18 @@ static void take_members(struct zkc_core *c, const struct zkc_event *ev, struct 
     s->member_count = n;
     s->members_left = n;
     for (int32_t i = 0; i < n; i++)
-        ask(c, ZKC_MEMBER, s->members[i].id, fx);
+        ask(c, ZKC_MEMBER, s->members[i].id, effects);
 }
 
-static void member_broken(const struct zkc_member *m, const char *why, struct zkc_effects *fx)
+static void member_broken(const struct zkc_member *m, const char *why, struct zkc_effects *effects)
 {
     char text[768];
 
     (void)snprintf(text, sizeof text, "%.200s: %s", m->id, why);
-    (void)zkc_trace(fx, ZKC_TRACE_MEMBER_BROKEN, text);
+    (void)zkc_trace(effects, ZKC_TRACE_MEMBER_BROKEN, text);
 }
 
-static void take_member(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *fx)
+static void take_member(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *effects)
 {
     struct zkc_snapshot *s = &c->next;
     struct zkc_member *m = find_member(s, ev->read.name);
@@ -240,20 +243,20 @@ static void take_member(struct zkc_core *c, const struct zkc_event *ev, struct z
     if (ev->result == ZKC_NOT_FOUND) /* it has just left; the watch on the members says so too */
         return;
     if (zkdoc_consumer_parse(ev->read.data, &s->arena, &m->doc, &why) != ERR_OK) {
-        member_broken(m, why.text, fx);
+        member_broken(m, why.text, effects);
         return;
     }
     if (m->doc.pattern != ZKDOC_STATIC) {
         m->filter = use_filter(s, m->doc.subscriptions[0].name, &why);
         if (m->filter < 0) {
-            member_broken(m, why.text, fx);
+            member_broken(m, why.text, effects);
             return;
         }
     }
     m->is_ok = true;
 }
 
-static void take_topic(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *fx)
+static void take_topic(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *effects)
 {
     struct zkc_snapshot *s = &c->next;
     struct zkc_topic *t = find_topic(s, ev->read.name);
@@ -267,8 +270,8 @@ static void take_topic(struct zkc_core *c, const struct zkc_event *ev, struct zk
     if (ev->result == ZKC_NOT_FOUND) /* not there yet: no partitions; its creation is watched */
         return;
     if (zkdoc_topic_parse(ev->read.data, &s->arena, &doc, &why) != ERR_OK) {
-        zkc_trace(fx, ZKC_TRACE_TOPIC_BROKEN, why.text)->topic =
-            arena_strdup(&fx->arena, t->name, strlen(t->name));
+        zkc_trace(effects, ZKC_TRACE_TOPIC_BROKEN, why.text)->topic =
+            arena_strdup(&effects->arena, t->name, strlen(t->name));
         return;
     }
     ids = arena_alloc(&s->arena, ((size_t)doc.partition_count + 1) * sizeof *ids);
@@ -278,7 +281,7 @@ static void take_topic(struct zkc_core *c, const struct zkc_event *ev, struct zk
     t->partition_count = doc.partition_count;
 }
 
-void zkc_round_read(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *fx)
+void zkc_round_read(struct zkc_core *c, const struct zkc_event *ev, struct zkc_effects *effects)
 {
     struct zkc_snapshot *s = &c->next;
     int32_t n = ev->result == ZKC_OK ? ev->read.child_count : 0;
@@ -293,10 +296,10 @@ void zkc_round_read(struct zkc_core *c, const struct zkc_event *ev, struct zkc_e
     }
     switch (ev->read.what) {
     case ZKC_MEMBERS:
-        take_members(c, ev, fx);
+        take_members(c, ev, effects);
         break;
     case ZKC_MEMBER:
-        take_member(c, ev, fx);
+        take_member(c, ev, effects);
         break;
     case ZKC_TOPICS:
         s->topic_names = sorted_copy(&s->arena, ev->read.children, n);
@@ -304,7 +307,7 @@ void zkc_round_read(struct zkc_core *c, const struct zkc_event *ev, struct zkc_e
         s->has_topic_names = true;
         break;
     case ZKC_TOPIC:
-        take_topic(c, ev, fx);
+        take_topic(c, ev, effects);
         break;
     case ZKC_BROKERS:
         s->brokers = sorted_copy(&s->arena, ev->read.children, n);
@@ -312,7 +315,7 @@ void zkc_round_read(struct zkc_core *c, const struct zkc_event *ev, struct zkc_e
         s->has_brokers = true;
         break;
     }
-    ask_topics(c, fx);
+    ask_topics(c, effects);
 }
 
 /* ---- assignment */
@@ -398,7 +401,7 @@ static void take_assignment(struct zkc_core *c, const struct zkc_topic_view *vie
     }
 }
 
-void zkc_round_assign(struct zkc_core *c, struct zkc_effects *fx)
+void zkc_round_assign(struct zkc_core *c, struct zkc_effects *effects)
 {
     const struct zkc_snapshot *s = &c->now;
     size_t topics = (size_t)s->topic_count + 1, total = 1;
@@ -421,7 +424,7 @@ void zkc_round_assign(struct zkc_core *c, struct zkc_effects *fx)
         total += (size_t)s->topics[t].partition_count;
     }
     if (c->o->is_ceil && c->o->strategy == ZKC_RANGE && old != NULL && !c->has_told_old_rule)
-        (void)zkc_trace(fx, ZKC_TRACE_OLD_RULE, old);
+        (void)zkc_trace(effects, ZKC_TRACE_OLD_RULE, old);
     c->has_told_old_rule = old != NULL;
     owners = arena_alloc(&a, total * sizeof *owners);
     zkc_assign(c->o->strategy, c->o->is_ceil && old == NULL ? ZKC_RULE_CEIL : ZKC_RULE_KAFKA,

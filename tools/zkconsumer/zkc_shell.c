@@ -65,16 +65,16 @@ struct pending_event {
     char topic[256]; /* what ev.part.topic points to */
 };
 
-static void perform(struct kafuka_zkc *z, const struct zkc_effect *fx);
+static void perform(struct kafuka_zkc *z, const struct zkc_effect *effects);
 
 static void perform_all(struct kafuka_zkc *z, const struct zkc_event *ev)
 {
-    struct zkc_effects fx = {0};
+    struct zkc_effects effects = {0};
 
-    zkc_core_step(&z->core, ev, &fx);
-    for (int32_t i = 0; i < fx.count; i++)
-        perform(z, &fx.v[i]);
-    zkc_effects_fini(&fx);
+    zkc_core_step(&z->core, ev, &effects);
+    for (int32_t i = 0; i < effects.count; i++)
+        perform(z, &effects.v[i]);
+    zkc_effects_fini(&effects);
     zkc_fetch_set_lease(z->fetch, zkc_core_lease_ms(&z->core));
 }
 
@@ -101,16 +101,18 @@ static void step(struct kafuka_zkc *z, struct zkc_event ev)
 }
 
 /* An event about a partition, for after the present one. */
-static void later(struct kafuka_zkc *z, enum zkc_event_kind kind, const struct zkc_effect *fx,
+static void later(struct kafuka_zkc *z, enum zkc_event_kind kind, const struct zkc_effect *effects,
                   enum zkc_result result, int64_t offset)
 {
     struct pending_event *p = xcalloc(1, sizeof *p);
 
-    (void)snprintf(p->topic, sizeof p->topic, "%s", fx->topic);
-    p->ev = (struct zkc_event){
-        .kind = kind,
-        .result = result,
-        .part = {.topic = p->topic, .partition = fx->partition, .seq = fx->seq, .offset = offset}};
+    (void)snprintf(p->topic, sizeof p->topic, "%s", effects->topic);
+    p->ev = (struct zkc_event){.kind = kind,
+                               .result = result,
+                               .part = {.topic = p->topic,
+                                        .partition = effects->partition,
+                                        .seq = effects->seq,
+                                        .offset = offset}};
     *z->pending_end = p;
     z->pending_end = &p->next;
 }
@@ -147,21 +149,21 @@ static char *registration_path(const struct kafuka_zkc *z)
     return xasprintf("/consumers/%s/ids/%s", z->settings.group_id, z->member_id);
 }
 
-static struct call *call_new(struct kafuka_zkc *z, const struct zkc_effect *fx)
+static struct call *call_new(struct kafuka_zkc *z, const struct zkc_effect *effects)
 {
     struct call *k = xcalloc(1, sizeof *k);
-    const char *name = fx->name != NULL ? fx->name : fx->topic;
+    const char *name = effects->name != NULL ? effects->name : effects->topic;
 
     k->magic = ZKC_CALL_MAGIC;
     k->z = z;
-    k->kind = fx->kind;
-    k->what = fx->what;
+    k->kind = effects->kind;
+    k->what = effects->what;
     k->name = name == NULL ? NULL : xstrdup(name);
-    k->partition = fx->partition;
-    k->stream = fx->stream;
-    k->seq = fx->seq;
-    k->offset = fx->offset;
-    k->is_create = fx->is_create;
+    k->partition = effects->partition;
+    k->stream = effects->stream;
+    k->seq = effects->seq;
+    k->offset = effects->offset;
+    k->is_create = effects->is_create;
     k->sent_ms = clock_mono_ms();
     return k;
 }
@@ -294,9 +296,9 @@ static void register_parents_made(void *arg, const struct coord_result *r)
     buf_fini(&doc);
 }
 
-static void do_register(struct kafuka_zkc *z, const struct zkc_effect *fx)
+static void do_register(struct kafuka_zkc *z, const struct zkc_effect *effects)
 {
-    struct call *k = call_new(z, fx);
+    struct call *k = call_new(z, effects);
 
     k->path = registration_path(z);
     make_parents(k, register_parents_made);
@@ -317,9 +319,9 @@ static void heartbeat_done(void *arg, const struct coord_result *r)
                                            : ZKC_FAILED);
 }
 
-static void do_heartbeat(struct kafuka_zkc *z, const struct zkc_effect *fx)
+static void do_heartbeat(struct kafuka_zkc *z, const struct zkc_effect *effects)
 {
-    struct call *k = call_new(z, fx);
+    struct call *k = call_new(z, effects);
 
     k->path = registration_path(z);
     coord_exists(z->coord, k->path, false, &z->mailbox, heartbeat_done, k);
@@ -381,9 +383,9 @@ static void read_done(void *arg, const struct coord_result *r)
                                               : ZKC_FAILED);
 }
 
-static void do_read(struct kafuka_zkc *z, const struct zkc_effect *fx)
+static void do_read(struct kafuka_zkc *z, const struct zkc_effect *effects)
 {
-    struct call *k = call_new(z, fx);
+    struct call *k = call_new(z, effects);
 
     switch (k->what) {
     case ZKC_MEMBERS:
@@ -481,9 +483,9 @@ static void claim_done(void *arg, const struct coord_result *r)
         finish(k, ZKC_EV_CLAIMED, failure(r->err));
 }
 
-static void do_claim(struct kafuka_zkc *z, const struct zkc_effect *fx)
+static void do_claim(struct kafuka_zkc *z, const struct zkc_effect *effects)
 {
-    struct call *k = call_new(z, fx);
+    struct call *k = call_new(z, effects);
 
     k->path = path_of(z, "owners", k->name, k->partition);
     k->data = xasprintf("%s-%d", z->member_id, k->stream);
@@ -515,9 +517,9 @@ static void offset_done(void *arg, const struct coord_result *r)
                                      : ZKC_FAILED);
 }
 
-static void do_read_offset(struct kafuka_zkc *z, const struct zkc_effect *fx)
+static void do_read_offset(struct kafuka_zkc *z, const struct zkc_effect *effects)
 {
-    struct call *k = call_new(z, fx);
+    struct call *k = call_new(z, effects);
 
     k->path = path_of(z, "offsets", k->name, k->partition);
     coord_get(z->coord, k->path, false, &z->mailbox, offset_done, k);
@@ -579,17 +581,18 @@ static void commit_done(void *arg, const struct coord_result *r)
         finish(k, ZKC_EV_COMMITTED, failure(r->err));
 }
 
-static void do_commit(struct kafuka_zkc *z, const struct zkc_effect *fx)
+static void do_commit(struct kafuka_zkc *z, const struct zkc_effect *effects)
 {
-    int64_t offset =
-        fx->offset >= 0 ? fx->offset : zkc_fetch_position(z->fetch, fx->topic, fx->partition);
+    int64_t offset = effects->offset >= 0
+                         ? effects->offset
+                         : zkc_fetch_position(z->fetch, effects->topic, effects->partition);
     struct call *k;
 
-    if (offset < 0 || offset == fx->committed) {
-        later(z, ZKC_EV_COMMITTED, fx, ZKC_OK, fx->committed);
+    if (offset < 0 || offset == effects->committed) {
+        later(z, ZKC_EV_COMMITTED, effects, ZKC_OK, effects->committed);
         return;
     }
-    k = call_new(z, fx);
+    k = call_new(z, effects);
     k->offset = offset;
     k->path = path_of(z, "offsets", k->name, k->partition);
     k->data = xasprintf("%" PRId64, offset);
@@ -635,12 +638,12 @@ static void release_verified(void *arg, const struct coord_result *r)
                r->err == ERR_OK || r->err == ERR_NOT_FOUND ? ZKC_NOT_FOUND : ZKC_FAILED);
 }
 
-static void do_release(struct kafuka_zkc *z, const struct zkc_effect *fx)
+static void do_release(struct kafuka_zkc *z, const struct zkc_effect *effects)
 {
-    struct call *k = call_new(z, fx);
+    struct call *k = call_new(z, effects);
 
     k->path = path_of(z, "owners", k->name, k->partition);
-    if (fx->verify)
+    if (effects->verify)
         coord_exists(z->coord, k->path, false, &z->mailbox, release_verified, k);
     else
         release_call(k);
@@ -692,8 +695,8 @@ static void do_brokers(struct kafuka_zkc *z)
 {
     z->brokers_ms = clock_mono_ms();
     for (int32_t i = 0; i < z->core.now.broker_count; i++) {
-        struct zkc_effect fx = {.kind = ZKC_FX_BROKERS, .name = z->core.now.brokers[i]};
-        struct call *k = call_new(z, &fx);
+        struct zkc_effect effects = {.kind = ZKC_EFFECT_BROKERS, .name = z->core.now.brokers[i]};
+        struct call *k = call_new(z, &effects);
 
         k->stream = wanted_protocol(z);
         k->path = xasprintf("/brokers/ids/%s", k->name);
@@ -746,68 +749,69 @@ static void copy_history(struct kafuka_zkc *z)
     lock_release(&z->lock);
 }
 
-static void do_trace(struct kafuka_zkc *z, const struct zkc_effect *fx)
+static void do_trace(struct kafuka_zkc *z, const struct zkc_effect *effects)
 {
     struct buf line = {0};
-    enum kafuka_zkc_level level = zkc_trace_text(fx, &line);
+    enum kafuka_zkc_level level = zkc_trace_text(effects, &line);
 
     zkc_log(z, level, "%s", buf_cstr(&line));
     buf_fini(&line);
-    if (fx->trace == ZKC_TRACE_REBALANCE || fx->trace == ZKC_TRACE_REBALANCED)
+    if (effects->trace == ZKC_TRACE_REBALANCE || effects->trace == ZKC_TRACE_REBALANCED)
         copy_history(z);
 }
 
-static void perform(struct kafuka_zkc *z, const struct zkc_effect *fx)
+static void perform(struct kafuka_zkc *z, const struct zkc_effect *effects)
 {
-    switch (fx->kind) {
-    case ZKC_FX_REGISTER:
-        do_register(z, fx);
+    switch (effects->kind) {
+    case ZKC_EFFECT_REGISTER:
+        do_register(z, effects);
         break;
-    case ZKC_FX_HEARTBEAT:
-        do_heartbeat(z, fx);
+    case ZKC_EFFECT_HEARTBEAT:
+        do_heartbeat(z, effects);
         break;
-    case ZKC_FX_READ:
-        do_read(z, fx);
+    case ZKC_EFFECT_READ:
+        do_read(z, effects);
         break;
-    case ZKC_FX_CLAIM:
-        do_claim(z, fx);
+    case ZKC_EFFECT_CLAIM:
+        do_claim(z, effects);
         break;
-    case ZKC_FX_READ_OFFSET:
-        do_read_offset(z, fx);
+    case ZKC_EFFECT_READ_OFFSET:
+        do_read_offset(z, effects);
         break;
-    case ZKC_FX_RESOLVE:
-        zkc_fetch_resolve(z->fetch, fx->topic, fx->partition, fx->seq);
+    case ZKC_EFFECT_RESOLVE:
+        zkc_fetch_resolve(z->fetch, effects->topic, effects->partition, effects->seq);
         break;
-    case ZKC_FX_START_FETCH: {
-        struct zkc_stream *s = stream_of(z, fx->topic, fx->stream);
+    case ZKC_EFFECT_START_FETCH: {
+        struct zkc_stream *s = stream_of(z, effects->topic, effects->stream);
 
         ASSERT(s != NULL); /* the core only assigns what we subscribed to */
-        zkc_fetch_start(z->fetch, fx->topic, fx->partition, s, fx->offset, fx->seq);
+        zkc_fetch_start(z->fetch, effects->topic, effects->partition, s, effects->offset,
+                        effects->seq);
         break;
     }
-    case ZKC_FX_STOP_FETCH:
-        zkc_fetch_stop(z->fetch, fx->topic, fx->partition, fx->seq, clock_mono_ms());
+    case ZKC_EFFECT_STOP_FETCH:
+        zkc_fetch_stop(z->fetch, effects->topic, effects->partition, effects->seq, clock_mono_ms());
         break;
-    case ZKC_FX_DROP_FETCH:
-        zkc_fetch_drop(z->fetch, fx->topic, fx->partition);
+    case ZKC_EFFECT_DROP_FETCH:
+        zkc_fetch_drop(z->fetch, effects->topic, effects->partition);
         break;
-    case ZKC_FX_COMMIT:
-        do_commit(z, fx);
+    case ZKC_EFFECT_COMMIT:
+        do_commit(z, effects);
         break;
-    case ZKC_FX_RELEASE:
-        do_release(z, fx);
+    case ZKC_EFFECT_RELEASE:
+        do_release(z, effects);
         break;
-    case ZKC_FX_BROKERS:
+    case ZKC_EFFECT_BROKERS:
         do_brokers(z);
         break;
-    case ZKC_FX_COMMIT_DONE:
-        commit_finished(z, fx->offset == 0 ? KAFUKA_ZKC_OK : KAFUKA_ZKC_ERROR);
+    case ZKC_EFFECT_COMMIT_DONE:
+        commit_finished(z, effects->offset == 0 ? KAFUKA_ZKC_OK : KAFUKA_ZKC_ERROR);
         break;
-    case ZKC_FX_CLOSE:
+    case ZKC_EFFECT_CLOSE:
         z->is_closed = true;
         break;
-    case ZKC_FX_TRACE:
-        do_trace(z, fx);
+    case ZKC_EFFECT_TRACE:
+        do_trace(z, effects);
         break;
     }
 }
