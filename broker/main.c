@@ -211,7 +211,7 @@ static enum err open_log_file(const struct arguments *a, const struct config *c,
     if (rc == ERR_OK)
         slog_set_fd(fd);
     else
-        errtext_set(why, "cannot write the log file %s: %s", path, err_text(rc));
+        errtext_set(why, "cannot write the log file %s: %s", path, err_reason(rc));
     mem_free(path);
     return rc;
 }

@@ -242,7 +242,7 @@ static enum err choose_id(struct run *r, struct errtext *why)
     r->static_config->broker_id = b->id; /* nobody else reads it yet */
     enum err rc = log_manager_write_meta(b->logs, b->id, b->cluster_id);
     if (rc != ERR_OK)
-        errtext_set(why, "cannot write meta.properties: %s", err_text(rc));
+        errtext_set(why, "cannot write meta.properties: %s", err_reason(rc));
     return rc;
 }
 

@@ -194,8 +194,8 @@ static enum err fetch(struct admin *a, int8_t type, const char *name,
     request.resources = &resource;
     request.resources_count = 1;
     request.include_synonyms = true;
-    rc = admin_call(a, broker_node(type, name), API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request, out,
-                    NULL, why);
+    rc = admin_call(a, broker_node(type, name), KP_API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request,
+                    out, NULL, why);
     if (rc != ERR_OK)
         return rc;
     if (out->results_count != 1) {
@@ -329,7 +329,7 @@ static int alter(struct admin *a, const struct opts *o, int8_t type, const char 
         resource.configs[n].config_operation = OP_DELETE;
     }
     resource.configs_count = (int32_t)n;
-    if (admin_call(a, broker_node(type, name), API_INCREMENTAL_ALTER_CONFIGS, BCLIENT_NEWEST,
+    if (admin_call(a, broker_node(type, name), KP_API_INCREMENTAL_ALTER_CONFIGS, BCLIENT_NEWEST,
                    &request, &response, NULL, &why) != ERR_OK)
         return opts_fail(o, "%s", why.text);
     if (response.responses_count != 1 || response.responses[0].error_code != KE_NONE)

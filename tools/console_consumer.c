@@ -300,7 +300,7 @@ static void warn_without_coordinator(const struct consumer *c, const struct prop
     kp_defaults(&kp_FindCoordinatorRequest_schema, &request);
     request.key = str_of(opts_text(c->o, "group", props_get(p, "group.id", "")));
     if (admin_init(&a, bootstrap, NULL, COORDINATOR_TIMEOUT_MS, &why) == ERR_OK &&
-        admin_call(&a, ADMIN_ANY, API_FIND_COORDINATOR, COORDINATOR_VERSION, &request, &response,
+        admin_call(&a, ADMIN_ANY, KP_API_FIND_COORDINATOR, COORDINATOR_VERSION, &request, &response,
                    NULL, &why) == ERR_OK &&
         response.error_code != KE_NONE)
         opts_warn(c->o,

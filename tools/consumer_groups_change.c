@@ -446,7 +446,7 @@ static enum err parse_values(struct reset *r, struct errtext *why)
         return rc;
     rc = fsx_read_file(file, RESET_PLAN_BYTES_MAX, &text);
     if (rc != ERR_OK)
-        errtext_set(why, "--from-file %s: %s", file, err_text(rc));
+        errtext_set(why, "--from-file %s: %s", file, err_reason(rc));
     else {
         rc = reset_parse_plan(buf_cstr(&text), text.len, given == 1 ? groups[0] : NULL,
                               &r->t->arena, &r->plan, &r->plan_count, why);

@@ -72,7 +72,7 @@ static enum err read_file(struct admin *a, const char *path, struct cut **cuts_o
 
     *count_out = 0;
     if (rc != ERR_OK) {
-        errtext_set(why, "--offset-json-file %s: %s", path, err_text(rc));
+        errtext_set(why, "--offset-json-file %s: %s", path, err_reason(rc));
         goto out;
     }
     root = json_loadb((const char *)text.p, text.len, 0, &je);
@@ -141,7 +141,8 @@ static enum err ask_leader(struct admin *a, struct cut *cuts, size_t count, int3
         request.topics[request.topics_count++].partitions_count = 1;
         cuts[i].is_done = true;
     }
-    rc = admin_call(a, leader, API_DELETE_RECORDS, BCLIENT_NEWEST, &request, &response, NULL, why);
+    rc = admin_call(a, leader, KP_API_DELETE_RECORDS, BCLIENT_NEWEST, &request, &response, NULL,
+                    why);
     for (int32_t t = 0; rc == ERR_OK && t < response.topics_count; t++)
         for (int32_t p = 0; p < response.topics[t].partitions_count; p++)
             for (size_t i = 0; i < count; i++)

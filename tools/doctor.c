@@ -169,7 +169,7 @@ static int32_t identify(struct doctor *d, struct bclient *client, int32_t id)
     kp_defaults(&kp_DescribeConfigsRequest_schema, &request);
     request.resources = &resource;
     request.resources_count = 1;
-    if (bclient_call(client, API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request, &d->admin.arena,
+    if (bclient_call(client, KP_API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request, &d->admin.arena,
                      &response, NULL, &why) != ERR_OK ||
         response.results_count != 1)
         return DOCTOR_UNKNOWN;

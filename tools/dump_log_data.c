@@ -226,7 +226,7 @@ static enum err dump_batches(struct dump *d, struct errtext *why)
         errtext_set(why, "at position %" PRId64 ": the batch or its records are damaged",
                     d->position);
     else if (rc != ERR_OK && rc != ERR_NOT_FOUND)
-        errtext_set(why, "at position %" PRId64 ": %s", d->position, err_text(rc));
+        errtext_set(why, "at position %" PRId64 ": %s", d->position, err_reason(rc));
     return rc == ERR_NOT_FOUND ? ERR_OK : rc;
 }
 
@@ -262,7 +262,7 @@ enum err dump_data(const char *path, const struct dump_options *o, bool *found_b
     if (rc == ERR_OK && fstat(d.fd, &st) != 0)
         rc = ERR_IO;
     if (rc != ERR_OK) {
-        errtext_set(why, "%s", err_text(rc));
+        errtext_set(why, "%s", err_reason(rc));
     } else {
         d.size = st.st_size;
         rc = dump_batches(&d, why);

@@ -57,7 +57,7 @@ static enum err index_open(struct index_file *f, const char *path, const char *s
     enum err rc = fsx_read_file(path, FILE_BYTES_MAX, &f->bytes);
 
     if (rc != ERR_OK) {
-        errtext_set(why, "%s", err_text(rc));
+        errtext_set(why, "%s", err_reason(rc));
         return rc;
     }
     if (!dump_base_offset(path, &f->base_offset)) {
@@ -72,7 +72,7 @@ static enum err index_open(struct index_file *f, const char *path, const char *s
         return ERR_OK;
     rc = open_beside(f, suffix);
     if (rc != ERR_OK)
-        errtext_set(why, "the log beside it: %s", err_text(rc));
+        errtext_set(why, "the log beside it: %s", err_reason(rc));
     return rc;
 }
 
@@ -208,7 +208,7 @@ enum err dump_txn_index(const char *path, struct errtext *why)
 
     enum err rc = fsx_read_file(path, FILE_BYTES_MAX, &b);
     if (rc != ERR_OK)
-        errtext_set(why, "%s", err_text(rc));
+        errtext_set(why, "%s", err_reason(rc));
     for (size_t at = 0; rc == ERR_OK && at + TXN_ENTRY_BYTES <= b.len; at += TXN_ENTRY_BYTES)
         printf("version: %d producerId: %" PRId64 " firstOffset: %" PRId64 " lastOffset: %" PRId64
                " lastStableOffset: %" PRId64 "\n",
@@ -252,7 +252,7 @@ enum err dump_snapshot(const char *path, struct errtext *why)
 
     enum err rc = fsx_read_file(path, FILE_BYTES_MAX, &b);
     if (rc != ERR_OK) {
-        errtext_set(why, "%s", err_text(rc));
+        errtext_set(why, "%s", err_reason(rc));
         goto out;
     }
     rc = ERR_CORRUPT;
@@ -279,7 +279,7 @@ enum err dump_epochs(const char *path, struct errtext *why)
 
     enum err rc = fsx_read_file(path, FILE_BYTES_MAX, &b);
     if (rc != ERR_OK)
-        errtext_set(why, "%s", err_text(rc));
+        errtext_set(why, "%s", err_reason(rc));
     char *save = NULL;
     int line = 0;
     for (char *l = rc != ERR_OK ? NULL : strtok_r((char *)(uintptr_t)buf_cstr(&b), "\n", &save);

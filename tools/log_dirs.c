@@ -91,7 +91,7 @@ static enum err describe(struct admin *a, int32_t id, const struct kp_MetadataRe
         for (int32_t p = 0; p < t->partitions_count; p++)
             request.topics[i].partitions[p] = t->partitions[p].partition_index;
     }
-    return admin_call(a, id, API_DESCRIBE_LOG_DIRS, BCLIENT_NEWEST, &request, out, NULL, why);
+    return admin_call(a, id, KP_API_DESCRIBE_LOG_DIRS, BCLIENT_NEWEST, &request, out, NULL, why);
 }
 
 static void add_dir(const struct kp_DescribeLogDirsResponse_DescribeLogDirsResult *d,

@@ -249,7 +249,7 @@ static enum err load_payloads(struct perf *p, struct errtext *why)
     if (strcmp(delimiter, "\\n") == 0)
         delimiter = "\n";
     if (rc != ERR_OK) {
-        errtext_set(why, "--payload-file %s: %s", path, err_text(rc));
+        errtext_set(why, "--payload-file %s: %s", path, err_reason(rc));
         return rc;
     }
     at = (const char *)p->file.p;

@@ -251,8 +251,8 @@ static enum err read_configs(struct admin *a, struct topic_info *topics, int32_t
         request.resources[i].resource_name = str_of(topics[i].name);
         request.resources[i].configuration_keys_count = -1;
     }
-    rc = admin_call(a, ADMIN_ANY, API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request, &response, NULL,
-                    why);
+    rc = admin_call(a, ADMIN_ANY, KP_API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request, &response,
+                    NULL, why);
     if (rc != ERR_OK)
         return rc;
     for (int32_t r = 0; r < response.results_count; r++)
@@ -351,8 +351,8 @@ static int run_create(struct admin *a, const struct opts *o)
         return topics_fail("%s", why.text);
     topics_warn_of_collisions(name);
     do {
-        if (admin_call(a, ADMIN_CONTROLLER, API_CREATE_TOPICS, BCLIENT_NEWEST, &request, &response,
-                       NULL, &why) != ERR_OK)
+        if (admin_call(a, ADMIN_CONTROLLER, KP_API_CREATE_TOPICS, BCLIENT_NEWEST, &request,
+                       &response, NULL, &why) != ERR_OK)
             return topics_fail("%s", why.text);
         if (response.topics_count != 1)
             return topics_fail("the broker answered for %d topics instead of 1",
@@ -404,7 +404,7 @@ static enum err add_partitions(struct admin *a, const struct opts *o, const stru
         }
     }
     if (rc == ERR_OK)
-        rc = admin_call(a, ADMIN_CONTROLLER, API_CREATE_PARTITIONS, BCLIENT_NEWEST, &request,
+        rc = admin_call(a, ADMIN_CONTROLLER, KP_API_CREATE_PARTITIONS, BCLIENT_NEWEST, &request,
                         &response, NULL, why);
     *code_out = KE_NONE;
     for (int32_t i = 0; rc == ERR_OK && i < response.results_count; i++) {
@@ -449,7 +449,7 @@ static enum err delete_topics(struct admin *a, const struct listing *l, int16_t 
     request.topic_names = admin_alloc(a, (size_t)l->count, sizeof *request.topic_names);
     for (int32_t i = 0; i < l->count; i++)
         request.topic_names[i] = str_of(l->topics[i].name);
-    rc = admin_call(a, ADMIN_CONTROLLER, API_DELETE_TOPICS, 5, &request, &response, NULL, why);
+    rc = admin_call(a, ADMIN_CONTROLLER, KP_API_DELETE_TOPICS, 5, &request, &response, NULL, why);
     *code_out = KE_NONE;
     for (int32_t i = 0; rc == ERR_OK && i < response.responses_count; i++) {
         if (response.responses[i].error_code != KE_NONE) {

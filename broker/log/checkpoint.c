@@ -108,7 +108,7 @@ enum err checkpoint_read(const char *path, int columns,
         rc = parse_checkpoint((struct str){(const char *)b.p, (int32_t)b.len}, columns, visit, arg,
                               why);
     else
-        errtext_set(why, "%s", err_text(rc));
+        errtext_set(why, "%s", err_reason(rc));
     if (rc != ERR_OK)
         errtext_wrap(why, "read %s", path);
     buf_fini(&b);

@@ -379,7 +379,7 @@ enum err log_append_follower(struct log *l, uint8_t *records, size_t len, int64_
         at += total;
     }
     if (rc != ERR_OK)
-        errtext_set(why, "append to %s: %s", l->folder->path, err_text(rc));
+        errtext_set(why, "append to %s: %s", l->folder->path, err_reason(rc));
     else
         flush_when_much(l);
     return rc;

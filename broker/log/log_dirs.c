@@ -28,7 +28,7 @@ static enum err lock_dir(struct log_dir *d, struct errtext *why)
 
     enum err rc = fsx_open(path, O_RDWR | O_CREAT, 0644, &d->lock_fd);
     if (rc != ERR_OK) {
-        errtext_set(why, "open %s: %s", path, err_text(rc));
+        errtext_set(why, "open %s: %s", path, err_reason(rc));
     } else if (fcntl(d->lock_fd, F_SETLK, &f) != 0) {
         rc = errno == EACCES || errno == EAGAIN ? ERR_EXISTS : err_from_errno(errno);
         errtext_set(why, "%s is locked by another process", path);
@@ -57,7 +57,7 @@ static enum err open_dir(struct log_manager *m, const char *path, struct log_dir
     d->manager = m;
     enum err rc = fsx_mkdir_p(d->path, 0755);
     if (rc != ERR_OK)
-        errtext_set(why, "make %s: %s", path, err_text(rc));
+        errtext_set(why, "make %s: %s", path, err_reason(rc));
     else
         rc = lock_dir(d, why);
     if (rc != ERR_OK) {

@@ -116,7 +116,7 @@ enum err log_open(const struct log_open_args *a, struct log **out, struct errtex
         rc = settle(l, a, has_snapshots);
 out:
     if (rc != ERR_OK) {
-        errtext_set(why, "load %s: %s", l->folder->path, err_text(rc));
+        errtext_set(why, "load %s: %s", l->folder->path, err_reason(rc));
         log_free(&l);
         return rc;
     }

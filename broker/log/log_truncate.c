@@ -154,7 +154,7 @@ enum err log_truncate_to(struct log *l, int64_t offset, struct errtext *why)
         return log_truncate_fully_at(l, offset, why);
     enum err rc = truncate_at(l, offset);
     if (rc != ERR_OK) {
-        errtext_set(why, "truncate %s to %" PRId64 ": %s", l->folder->path, offset, err_text(rc));
+        errtext_set(why, "truncate %s to %" PRId64 ": %s", l->folder->path, offset, err_reason(rc));
         log_dir_fail(l->dir, "truncate", rc);
     }
     return rc;
@@ -187,7 +187,7 @@ enum err log_truncate_fully_at(struct log *l, int64_t offset, struct errtext *wh
         rc = settle_end(l);
     }
     if (rc != ERR_OK) {
-        errtext_set(why, "restart %s at %" PRId64 ": %s", l->folder->path, offset, err_text(rc));
+        errtext_set(why, "restart %s at %" PRId64 ": %s", l->folder->path, offset, err_reason(rc));
         log_dir_fail(l->dir, "truncate", rc);
     }
     return rc;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static const struct {
     const char *name;
@@ -36,6 +37,13 @@ int16_t err_to_kerr(enum err e)
     return errs[e].kerr;
 }
 
+static _Thread_local int last_io_errnum; /* behind this thread's last ERR_IO; 0: none yet */
+
+const char *err_reason(enum err e)
+{
+    return e == ERR_IO && last_io_errnum != 0 ? strerrordesc_np(last_io_errnum) : err_text(e);
+}
+
 enum err err_from_errno(int errnum)
 {
     switch (errnum) {
@@ -49,6 +57,7 @@ enum err err_from_errno(int errnum)
     case ENOMEM:
         return ERR_NO_MEMORY;
     default:
+        last_io_errnum = strerrordesc_np(errnum) == NULL ? 0 : errnum;
         return ERR_IO;
     }
 }

@@ -26,6 +26,10 @@ int16_t err_to_kerr(enum err e);
 /* The error for an errno value: ENOSPC and EDQUOT NO_SPACE, ENOENT NOT_FOUND, EEXIST EXISTS, ENOMEM
  * NO_MEMORY, else IO. */
 enum err err_from_errno(int errnum);
+/* As err_text(), but an ERR_IO speaks in the system's words ("Permission denied"): those of the
+ * errno that err_from_errno() last turned into ERR_IO on this thread. Only for the place where the
+ * error is met. */
+const char *err_reason(enum err e);
 
 const char *kerr_name(
     int16_t code); /* "NOT_LEADER_OR_FOLLOWER"; "UNKNOWN_<n>" never: unknown codes give "UNKNOWN" */

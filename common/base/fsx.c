@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { STREAM_READ_BYTES = 65536 };
+
 enum err fsx_open(const char *path, int flags, mode_t mode, int *fd_out)
 {
     do
@@ -36,7 +38,7 @@ enum err fsx_pwritev_all(int fd, struct iovec *iov, int iov_count, int64_t at)
         if (n < 0)
             return err_from_errno(errno);
         if (n == 0)
-            return ERR_IO;
+            return err_from_errno(EIO);
         at += n;
         while (iov_count > 0 && (size_t)n >= iov->iov_len) {
             n -= (ssize_t)iov->iov_len;
@@ -62,7 +64,7 @@ enum err fsx_pwrite_all(int fd, const void *p, size_t n, int64_t at)
         if (done < 0)
             return err_from_errno(errno);
         if (done == 0)
-            return ERR_IO;
+            return err_from_errno(EIO);
         c += done;
         at += done;
         n -= (size_t)done;
@@ -88,6 +90,26 @@ enum err fsx_pread(int fd, void *p, size_t n, int64_t at, size_t *got_out)
     return ERR_OK;
 }
 
+/* A pipe, a terminal or a file of /proc tells no size: until its end, at most max bytes. */
+static enum err read_stream(int fd, size_t max, struct buf *out)
+{
+    for (;;) {
+        ssize_t got;
+
+        buf_reserve(out, STREAM_READ_BYTES);
+        got = read(fd, out->p + out->len, STREAM_READ_BYTES);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return err_from_errno(errno);
+        if (got == 0)
+            return ERR_OK;
+        if ((size_t)got > max - out->len)
+            return ERR_TOO_LARGE;
+        out->len += (size_t)got;
+    }
+}
+
 enum err fsx_read_file(const char *path, size_t max, struct buf *out)
 {
     struct stat st;
@@ -100,6 +122,10 @@ enum err fsx_read_file(const char *path, size_t max, struct buf *out)
         return rc;
     if (fstat(fd, &st) != 0) {
         rc = err_from_errno(errno);
+        goto out;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        rc = read_stream(fd, max, out);
         goto out;
     }
     if (st.st_size < 0 || (uint64_t)st.st_size > max) {

@@ -16,8 +16,8 @@ NODISCARD enum err fsx_pwritev_all(int fd, struct iovec *iov, int iov_count, int
 NODISCARD enum err fsx_pwrite_all(int fd, const void *p, size_t n, int64_t at);
 /* Reads until n bytes or the end of the file; got_out: how many. */
 NODISCARD enum err fsx_pread(int fd, void *p, size_t n, int64_t at, size_t *got_out);
-/* The whole file, at most max bytes (TOO_LARGE beyond). NOT_FOUND when there is none. out is reset
- * first. */
+/* The whole file or, of a pipe, all until its end; at most max bytes (TOO_LARGE beyond). NOT_FOUND
+ * when there is none. out is reset first. */
 NODISCARD enum err fsx_read_file(const char *path, size_t max, struct buf *out);
 /* Writes path.tmp, fsyncs it, renames it over path, fsyncs the folder: after OK the new content
  * survives a power loss; after an error the old one is untouched. Pattern of every checkpoint. */

@@ -214,7 +214,7 @@ enum err props_read_file(struct props *p, const char *path, struct errtext *why)
     enum err rc = fsx_read_file(path, PROPS_FILE_MAX_BYTES, &text);
 
     if (rc != ERR_OK)
-        errtext_set(why, "%s", err_text(rc));
+        errtext_set(why, "%s", err_reason(rc));
     else
         rc = props_parse(p, (struct str){(const char *)text.p, (int32_t)text.len}, why);
     if (rc != ERR_OK)

@@ -50,6 +50,7 @@ BAD_STARTS = [
     (["advertised.listeners=PLAINTEXT://0.0.0.0:1"], "", r"nobody can connect to 0.0.0.0"),
     (["inter.broker.listener.name=OTHER"], "", r"no such listener: OTHER"),
     (["log.dirs=/proc/no/such"], "", r"log.dirs: .*/proc/no/such"),
+    (["log.dirs=/dev/null/logs"], "", r"log.dirs: make /dev/null/logs: Not a directory"),
     (["topics=a:b"], "", r"topics: name:partitions:replicas is needed, not a:b"),
     (["process.roles=broker"], "", r"KRaft"),
     (["enable.zookeeper=false"], "", r"enable.zookeeper=false"),

@@ -193,6 +193,16 @@ def test_offsets_log_dirs_and_deleted_records(cli, tmp_path):
     assert {p["partition"] for b in dirs["brokers"] for d in b["logDirs"] for p in d["partitions"]} == {"cut-0", "cut-1"}
 
 
+def test_json_and_properties_files_may_be_pipes(shared_cluster, cli):
+    c = shared_cluster
+    c.create_topic("piped")
+    cli("console-producer", "--topic", "piped", stdin="a\nb\n")
+    command = (f"exec {BUILD}/kafuka delete-records --bootstrap-server {c.bootstrap} --command-config <(echo security.protocol=PLAINTEXT) "
+               """--offset-json-file <(echo '{"version": 1,'; echo '"partitions": [{"topic": "piped", "partition": 0, "offset": 1}]}')""")
+    r = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert r.returncode == 0 and "partition: piped-0\tlow_watermark: 1" in r.stdout, r.stdout + r.stderr
+
+
 def test_perf_tests_print_kafkas_lines(cli):
     c = cli.cluster
     cli("topics", "--create", "--topic", "perf", "--partitions", 3, "--replication-factor", 1)

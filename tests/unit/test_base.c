@@ -8,6 +8,7 @@
 #include "common/base/slog.h"
 #include "common/base/uuid.h"
 
+#include <errno.h>
 #include <check.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -272,6 +273,41 @@ static void remove_folder(void)
     ck_assert_int_eq(fsx_remove_tree(folder), ERR_OK); /* gone already */
 }
 
+START_TEST(a_pipe_is_read_to_its_end)
+{
+    struct buf b = {0};
+    char *path;
+    int ends[2];
+
+    ck_assert_int_eq(pipe(ends), 0);
+    path = xasprintf("/dev/fd/%d", ends[0]);
+    ck_assert_int_eq(write(ends[1], "{\"version\"", 10), 10);
+    ck_assert_int_eq(write(ends[1], ": 1}", 4), 4);
+    ck_assert_int_eq(close(ends[1]), 0);
+    ck_assert_int_eq(fsx_read_file(path, 100, &b), ERR_OK);
+    ck_assert_str_eq(buf_cstr(&b), "{\"version\": 1}");
+    ck_assert_int_eq(close(ends[0]), 0);
+    free(path);
+    ck_assert_int_eq(pipe(ends), 0);
+    path = xasprintf("/dev/fd/%d", ends[0]);
+    ck_assert_int_eq(write(ends[1], "0123456789", 10), 10);
+    ck_assert_int_eq(close(ends[1]), 0);
+    ck_assert_int_eq(fsx_read_file(path, 9, &b), ERR_TOO_LARGE);
+    ck_assert_int_eq(close(ends[0]), 0);
+    free(path);
+    buf_fini(&b);
+}
+END_TEST
+
+START_TEST(an_errno_speaks_for_itself)
+{
+    ck_assert_str_eq(err_reason(err_from_errno(EACCES)), "Permission denied");
+    ck_assert_str_eq(err_reason(err_from_errno(EROFS)), "Read-only file system");
+    ck_assert_str_eq(err_reason(err_from_errno(ENOSPC)), err_text(ERR_NO_SPACE));
+    ck_assert_str_eq(err_reason(ERR_TIMEOUT), err_text(ERR_TIMEOUT));
+}
+END_TEST
+
 START_TEST(replacing_a_file_is_all_or_nothing)
 {
     struct buf b = {0};
@@ -362,6 +398,8 @@ int main(void)
     tcase_add_test(plain, mailbox_keeps_each_senders_order_and_loses_nothing);
     tcase_add_test(plain, locks_out_of_rank_and_wrong_magic_panic);
     tcase_add_checked_fixture(files, make_folder, remove_folder);
+    tcase_add_test(files, a_pipe_is_read_to_its_end);
+    tcase_add_test(files, an_errno_speaks_for_itself);
     tcase_add_test(files, replacing_a_file_is_all_or_nothing);
     tcase_add_test(files, vectors_are_written_whole_and_trees_removed);
     tcase_add_test(files, log_lines_quote_what_could_break_them);

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { METADATA = 3, API_VERSIONS = 18, TIMEOUT_MS = 1500 };
+enum { METADATA = KP_API_METADATA, TIMEOUT_MS = 1500 };
 
 /* One connection of the fake broker: serve() has it until it returns. */
 struct fake {
@@ -104,7 +104,7 @@ static void answer_versions(int fd, const struct kp_request_header *h, int16_t v
 {
     struct kp_ApiVersionsResponse_ApiVersion keys[] = {
         {.api_key = METADATA, .min_version = 1, .max_version = 99},
-        {.api_key = API_VERSIONS, .min_version = 0, .max_version = 3},
+        {.api_key = KP_API_API_VERSIONS, .min_version = 0, .max_version = 3},
         {.api_key = 19, .min_version = 50, .max_version = 60},
         {.api_key = 5000, .min_version = 0, .max_version = 1}};
     struct kp_ApiVersionsResponse r;
@@ -134,7 +134,7 @@ static void serve_well(int fd)
     struct kp_request_header h;
 
     while (read_request(fd, &h)) {
-        if (h.api_key == API_VERSIONS)
+        if (h.api_key == KP_API_API_VERSIONS)
             answer_versions(fd, &h, 3, KE_NONE);
         else
             answer_metadata(fd, &h, 0);
@@ -146,7 +146,7 @@ static void serve_old(int fd)
     struct kp_request_header h;
 
     while (read_request(fd, &h)) {
-        if (h.api_key == API_VERSIONS)
+        if (h.api_key == KP_API_API_VERSIONS)
             answer_versions(fd, &h, 0, h.api_version > 0 ? KE_UNSUPPORTED_VERSION : KE_NONE);
         else
             answer_metadata(fd, &h, 0);
@@ -158,7 +158,7 @@ static void serve_wrong_correlation(int fd)
     struct kp_request_header h;
 
     while (read_request(fd, &h)) {
-        if (h.api_key == API_VERSIONS)
+        if (h.api_key == KP_API_API_VERSIONS)
             answer_versions(fd, &h, 3, KE_NONE);
         else
             answer_metadata(fd, &h, 1);
@@ -170,7 +170,7 @@ static void serve_half_an_answer(int fd)
     struct kp_request_header h;
 
     while (read_request(fd, &h)) {
-        if (h.api_key == API_VERSIONS)
+        if (h.api_key == KP_API_API_VERSIONS)
             answer_versions(fd, &h, 3, KE_NONE);
         else
             write_slowly(fd, (const uint8_t *)"\0\0\0\100\0\0\0\2abc", 11, 11);

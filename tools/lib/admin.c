@@ -357,7 +357,7 @@ enum err admin_metadata(struct admin *a, const char *const *names, size_t count,
         kp_defaults(&kp_MetadataRequest_MetadataRequestTopic_schema, &request.topics[i]);
         request.topics[i].name = str_of(names[i]);
     }
-    rc = admin_call(a, ADMIN_ANY, API_METADATA, BCLIENT_NEWEST, &request, out, NULL, why);
+    rc = admin_call(a, ADMIN_ANY, KP_API_METADATA, BCLIENT_NEWEST, &request, out, NULL, why);
     if (rc == ERR_OK) {
         a->metadata = *out;
         a->has_metadata = true;

@@ -12,28 +12,6 @@
 #include "tools/lib/opt.h"
 #include "tools/lib/props.h"
 
-/* Keys of the APIs that the tools use. */
-enum {
-    API_FETCH = 1,
-    API_LIST_OFFSETS = 2,
-    API_METADATA = 3,
-    API_OFFSET_COMMIT = 8,
-    API_OFFSET_FETCH = 9,
-    API_FIND_COORDINATOR = 10,
-    API_DESCRIBE_GROUPS = 15,
-    API_LIST_GROUPS = 16,
-    API_VERSIONS = 18,
-    API_CREATE_TOPICS = 19,
-    API_DELETE_TOPICS = 20,
-    API_DELETE_RECORDS = 21,
-    API_DESCRIBE_CONFIGS = 32,
-    API_DESCRIBE_LOG_DIRS = 35,
-    API_CREATE_PARTITIONS = 37,
-    API_DELETE_GROUPS = 42,
-    API_INCREMENTAL_ALTER_CONFIGS = 44,
-    API_OFFSET_DELETE = 47,
-    API_DESCRIBE_CLUSTER = 60
-};
 enum { ADMIN_ANY = -2, ADMIN_CONTROLLER = -3 };
 enum { ADMIN_KAFKA_PORT = 9092 }; /* of an address that names none */
 

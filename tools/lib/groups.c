@@ -103,8 +103,8 @@ static int16_t find_coordinator(struct admin *a, const char *name, int32_t *node
 
     kp_defaults(&kp_FindCoordinatorRequest_schema, &request);
     request.key = str_of(name);
-    if (admin_call(a, ADMIN_ANY, API_FIND_COORDINATOR, ONE_KEY_VERSION, &request, &response, NULL,
-                   why) != ERR_OK)
+    if (admin_call(a, ADMIN_ANY, KP_API_FIND_COORDINATOR, ONE_KEY_VERSION, &request, &response,
+                   NULL, why) != ERR_OK)
         return KE_NETWORK_EXCEPTION;
     if (response.error_code != KE_NONE) {
         errtext_set(why, "%s", admin_error(a, response.error_code, response.error_message));
@@ -223,7 +223,7 @@ static enum err list_of_broker(struct admin *a, int64_t deadline_ms, int32_t nod
     kp_defaults(&kp_ListGroupsRequest_schema, &request);
     do {
         enum err rc =
-            admin_call(a, node, API_LIST_GROUPS, BCLIENT_NEWEST, &request, &response, NULL, why);
+            admin_call(a, node, KP_API_LIST_GROUPS, BCLIENT_NEWEST, &request, &response, NULL, why);
 
         if (rc != ERR_OK)
             return rc;
@@ -332,8 +332,8 @@ static void describe_one(struct admin *a, int64_t deadline_ms, struct group *g, 
     struct kp_DescribeGroupsRequest request;
     struct kp_DescribeGroupsResponse response;
     struct str name = str_of(g->name);
-    struct group_call call = {g->name,  API_DESCRIBE_GROUPS, BCLIENT_NEWEST,
-                              &request, &response,           describe_code};
+    struct group_call call = {g->name,   KP_API_DESCRIBE_GROUPS, BCLIENT_NEWEST, &request,
+                              &response, describe_code};
 
     kp_defaults(&kp_DescribeGroupsRequest_schema, &request);
     request.groups = &name;
@@ -418,8 +418,8 @@ enum err groups_read_commits(struct admin *a, int64_t deadline_ms, struct group 
     for (int32_t i = 0; i < count; i++) {
         struct kp_OffsetFetchRequest request;
         struct kp_OffsetFetchResponse response;
-        struct group_call call = {groups[i].name, API_OFFSET_FETCH, ONE_GROUP_VERSION,
-                                  &request,       &response,        offset_fetch_code};
+        struct group_call call = {groups[i].name, KP_API_OFFSET_FETCH, ONE_GROUP_VERSION,
+                                  &request,       &response,           offset_fetch_code};
 
         if (groups[i].error != KE_NONE)
             continue;
@@ -466,8 +466,8 @@ int16_t groups_commit(struct admin *a, int64_t deadline_ms, const char *name,
     struct kp_OffsetCommitResponse response;
     struct kp_OffsetCommitRequest_OffsetCommitRequestPartition *parts =
         admin_alloc(a, (size_t)count, sizeof *parts);
-    struct group_call call = {name,     API_OFFSET_COMMIT, OFFSET_COMMIT_VERSION,
-                              &request, &response,         offset_commit_code};
+    struct group_call call = {name,      KP_API_OFFSET_COMMIT, OFFSET_COMMIT_VERSION, &request,
+                              &response, offset_commit_code};
     struct errtext why = {{0}};
     int32_t node = -1, n = 0;
     int16_t code;
@@ -517,8 +517,8 @@ int16_t groups_delete(struct admin *a, int64_t deadline_ms, const char *name)
     struct kp_DeleteGroupsRequest request;
     struct kp_DeleteGroupsResponse response;
     struct str one = str_of(name);
-    struct group_call call = {name,     API_DELETE_GROUPS, BCLIENT_NEWEST,
-                              &request, &response,         delete_code};
+    struct group_call call = {name,      KP_API_DELETE_GROUPS, BCLIENT_NEWEST, &request,
+                              &response, delete_code};
     struct errtext why = {{0}};
     int32_t node = -1;
 
@@ -543,8 +543,8 @@ int16_t groups_delete_offsets(struct admin *a, int64_t deadline_ms, const char *
     struct kp_OffsetDeleteRequest_OffsetDeleteRequestPartition *parts =
         admin_alloc(a, (size_t)count, sizeof *parts);
     struct group_commit *keys = admin_alloc(a, (size_t)count, sizeof *keys);
-    struct group_call call = {name,     API_OFFSET_DELETE, BCLIENT_NEWEST,
-                              &request, &response,         delete_offsets_code};
+    struct group_call call = {name,      KP_API_OFFSET_DELETE, BCLIENT_NEWEST, &request,
+                              &response, delete_offsets_code};
     struct errtext why = {{0}};
     int32_t node = -1, n = 0;
     int16_t code;
@@ -597,7 +597,7 @@ const char *groups_broker_config(struct admin *a, int32_t node, const char *key)
     resource.configuration_keys_count = 1;
     request.resources = &resource;
     request.resources_count = 1;
-    if (admin_call(a, node, API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request, &response, NULL,
+    if (admin_call(a, node, KP_API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request, &response, NULL,
                    &why) != ERR_OK ||
         response.results_count != 1 || response.results[0].configs_count != 1 ||
         response.results[0].configs[0].value.len <= 0)

@@ -146,8 +146,8 @@ static void ask_leader(struct admin *a, struct log_partition *list, int32_t coun
         list[i].error = KE_NETWORK_EXCEPTION; /* until it answers */
     }
     request.topics_count = n;
-    if (admin_call(a, leader, API_LIST_OFFSETS, BCLIENT_NEWEST, &request, &response, NULL, &why) ==
-        ERR_OK)
+    if (admin_call(a, leader, KP_API_LIST_OFFSETS, BCLIENT_NEWEST, &request, &response, NULL,
+                   &why) == ERR_OK)
         take_offsets(list, count, &response);
 }
 
@@ -306,7 +306,7 @@ static bool fetch_into_arena(struct times *t, int32_t leader, int32_t *at, int32
     request.topics_count = n;
     if (part_count == 0)
         return true;
-    if (admin_call(t->a, leader, API_FETCH, FETCH_VERSION, &request, &response, NULL, &why) !=
+    if (admin_call(t->a, leader, KP_API_FETCH, FETCH_VERSION, &request, &response, NULL, &why) !=
         ERR_OK)
         return false;
     take_records(t, &response);

@@ -170,7 +170,7 @@ enum err props_load(struct props *p, const char *path, struct errtext *why)
     enum err rc = fsx_read_file(path, PROPS_FILE_MAX, &text);
 
     if (rc != ERR_OK)
-        errtext_set(why, "properties file %s: %s", path, err_text(rc));
+        errtext_set(why, "properties file %s: %s", path, err_reason(rc));
     else if (text.len > 0)
         rc = props_parse(p, (const char *)text.p, text.len, path, why);
     buf_fini(&text);

@@ -117,8 +117,8 @@ static enum err read_min_isr(struct admin *a, struct view *v, int32_t first, int
         request.resources[i].configuration_keys = &key;
         request.resources[i].configuration_keys_count = 1;
     }
-    rc = admin_call(a, ADMIN_ANY, API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request, &response, NULL,
-                    why);
+    rc = admin_call(a, ADMIN_ANY, KP_API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request, &response,
+                    NULL, why);
     for (int32_t r = 0; rc == ERR_OK && r < response.results_count; r++) {
         struct view_topic *t = find_topic(v, response.results[r].resource_name);
         int64_t value;
@@ -199,7 +199,7 @@ void view_read_dirs(struct admin *a, struct arena *arena, struct view *v)
 
         if (!v->brokers[i].is_live)
             continue;
-        rc = admin_call(a, v->brokers[i].id, API_DESCRIBE_LOG_DIRS, BCLIENT_NEWEST, &request,
+        rc = admin_call(a, v->brokers[i].id, KP_API_DESCRIBE_LOG_DIRS, BCLIENT_NEWEST, &request,
                         &response, NULL, &why);
         if (rc == ERR_OK && response.error_code == KE_NONE)
             take_dirs(&response, arena, v, &v->brokers[i]);
