@@ -439,7 +439,7 @@ static enum err start(struct run *r, struct errtext *why)
     if (rc == ERR_OK)
         rc = start_threads(r, why);
     if (rc == ERR_OK)
-        rc = http_start(r->server, b->config->http_listener, &r->http, why);
+        rc = http_start(server_stats(r->server), b->config->http_listener, &r->http, why);
     if (rc == ERR_OK)
         rc = open_logs(r, why);
     if (rc == ERR_OK)

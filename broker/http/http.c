@@ -3,7 +3,6 @@
 #include "broker/http/http.h"
 
 #include "broker/http/metrics.h"
-#include "broker/server/server.h"
 #include "common/base/slog.h"
 
 #include <event2/buffer.h>
@@ -20,7 +19,7 @@
 enum { TIMEOUT_S = 30, HEADERS_MAX_BYTES = 16 * 1024, STACK_BYTES = 512 * 1024 };
 
 struct http {
-    const struct server *server;
+    const struct conn_stats *connections; /* outlive us */
     void *print_arg;
     void (*_Atomic print)(void *arg, struct buf *out); /* set last */
     void *history_arg;
@@ -55,7 +54,7 @@ static void on_metrics(struct evhttp_request *req, void *arg)
     struct buf text = {0};
     void (*print)(void *print_arg, struct buf *out) = atomic_load(&h->print);
 
-    metrics_print(server_stats(h->server), &text);
+    metrics_print(h->connections, &text);
     if (print != NULL)
         print(h->print_arg, &text);
     send_text(req, HTTP_OK, "OK", text.p, text.len);
@@ -214,8 +213,8 @@ static enum err start_thread(struct http *h)
     return ERR_OK;
 }
 
-enum err http_start(const struct server *s, const char *listener, struct http **out,
-                    struct errtext *why)
+enum err http_start(const struct conn_stats *connections, const char *listener,
+                    struct http **out, struct errtext *why)
 {
     struct http *h;
     enum err rc;
@@ -224,7 +223,7 @@ enum err http_start(const struct server *s, const char *listener, struct http **
     if (listener == NULL || listener[0] == 0)
         return ERR_OK;
     h = xcalloc(1, sizeof *h);
-    h->server = s;
+    h->connections = connections;
     h->stop_fd = -1;
     rc = make(h);
     if (rc != ERR_OK)

@@ -7,12 +7,12 @@
 #include "common/base/base.h"
 
 struct http;
-struct server;
+struct conn_stats;
 
 /* listener: "host:port" or ":port"; NULL or "": nothing is started (*out NULL). INVALID, IO with
- * text. s outlives it. */
-NODISCARD enum err http_start(const struct server *s, const char *listener, struct http **out,
-                              struct errtext *why);
+ * text. connections: of the server, they outlive it. */
+NODISCARD enum err http_start(const struct conn_stats *connections, const char *listener,
+                              struct http **out, struct errtext *why);
 /* From now on /metrics has what print adds, which runs on the http thread. Once; h NULL is fine. */
 void http_add_metrics(struct http *h, void (*print)(void *arg, struct buf *out), void *arg);
 /* The same for /groups/history: history appends JSON, false is 404. */
