@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* api - what the handlers share. */
+#include <config.h>
+
 #include "broker/api/api.h"
 #include "common/protocol/messages.h"
 
 enum { TOPIC_NAME_MAX = 249 };
+
+const char api_no_transactions_text[] =
+    "transactions are not supported by this version of kafuka (" PACKAGE_VERSION
+    "): use a producer without transactional.id";
 
 struct api_seat *api_seat(const struct request *r)
 {

@@ -52,6 +52,10 @@ bool api_topic_name_is_valid(struct str name);
 bool api_topic_is_internal(struct str name);
 /* Why a name is refused; constant text. */
 const char *api_topic_name_fault(struct str name);
+/* Said with TRANSACTIONAL_ID_AUTHORIZATION_FAILED to whoever asks for a transaction, until there is
+ * a transaction coordinator: with that code librdkafka and Kafka's Java producer end at once, while
+ * they would ask again for minutes after COORDINATOR_NOT_AVAILABLE or NOT_COORDINATOR. */
+extern const char api_no_transactions_text[];
 /* The cluster as an acl resource. */
 bool api_cluster_allowed(const struct request *r, enum acl_operation op);
 /* Bits of the operations that the principal may do, as Metadata reports them. */

@@ -54,8 +54,8 @@ static int16_t key_check(const struct request *r, struct str key, const char **m
         *message = "not allowed to describe this transactional id";
         if (!authorize(r, ACL_DESCRIBE, ACL_TRANSACTIONAL_ID, key))
             return KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
-        *message = "this broker has no transaction coordinator";
-        return KE_COORDINATOR_NOT_AVAILABLE;
+        *message = api_no_transactions_text;
+        return KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
     default:
         *message = "the key type must be 0 (group) or 1 (transactional id)";
         return req->key_type == KEY_SHARE && r->api_version >= SHARE_FROM

@@ -333,11 +333,9 @@ void api_init_producer_id(struct request *r)
         reply(r, KE_INVALID_REQUEST, -1);
     else if (req->transactional_id.len == 0)
         reply(r, KE_INVALID_REQUEST, -1);
-    else if (req->transactional_id.len > 0 &&
-             !authorize(r, ACL_WRITE, ACL_TRANSACTIONAL_ID, req->transactional_id))
-        reply(r, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED, -1);
     else if (req->transactional_id.len > 0)
-        reply(r, KE_NOT_COORDINATOR, -1); /* there is no transaction coordinator here */
+        /* the answer has no text: see api_no_transactions_text, which FindCoordinator tells */
+        reply(r, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED, -1);
     else if (!may_write_something(r))
         reply(r, KE_CLUSTER_AUTHORIZATION_FAILED, -1);
     else

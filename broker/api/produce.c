@@ -22,8 +22,6 @@ enum {
     /* offsets in a v2 batch: docs/reference/storage-format.md, "Record batch v2" */
     BATCH_MAGIC_AT = 16,
     BATCH_ATTRIBUTES_AT = 21,
-    BATCH_PRODUCER_ID_AT = 43,
-    BATCH_PRODUCER_EPOCH_AT = 51,
     BATCH_HEADER_BYTES = 61,
     ATTR_CODEC_MASK = 7,
     ATTR_TRANSACTIONAL = 16,
@@ -62,22 +60,10 @@ struct produce {
 
 /* ---- what a batch says of itself, before it is validated; any bytes */
 
-struct batch_peek {
-    bool is_transactional;
-    int64_t producer_id;
-    int16_t producer_epoch;
-};
-
-static struct batch_peek batch_peek(struct bytes b)
+static bool is_transactional(struct bytes b)
 {
-    struct batch_peek k = {.producer_id = -1, .producer_epoch = -1};
-    if (b.len < BATCH_HEADER_BYTES || b.p[BATCH_MAGIC_AT] != 2)
-        return k;
-    unsigned attributes = be16_load(b.p + BATCH_ATTRIBUTES_AT);
-    k.is_transactional = (attributes & ATTR_TRANSACTIONAL) != 0;
-    k.producer_id = (int64_t)be64_load(b.p + BATCH_PRODUCER_ID_AT);
-    k.producer_epoch = (int16_t)be16_load(b.p + BATCH_PRODUCER_EPOCH_AT);
-    return k;
+    return b.len >= BATCH_HEADER_BYTES && b.p[BATCH_MAGIC_AT] == 2 &&
+           (be16_load(b.p + BATCH_ATTRIBUTES_AT) & ATTR_TRANSACTIONAL) != 0;
 }
 
 /* Too much work for a loop? What is small and cannot become large is not. */
@@ -407,27 +393,16 @@ static int16_t part_check(struct produce *p, struct produce_part *part, struct s
     return part->partition == NULL ? KE_NOT_LEADER_OR_FOLLOWER : KE_NONE;
 }
 
-/* Transactional batches need an id that the principal may write, and one producer for all of them.
- */
-static int16_t transaction_check(const struct request *r)
+/* A transactional batch that nothing can end would hold the last stable offset, and with it every
+ * read_committed consumer, for ever: the whole request is refused, as Kafka refuses one whose
+ * producer may not use its transactional id. */
+static bool has_transactional_batch(const struct kp_ProduceRequest *req)
 {
-    const struct kp_ProduceRequest *req = r->body;
-    struct batch_peek first = {.is_transactional = false};
-    for (int32_t t = 0; t < req->topic_data_count; t++) {
-        for (int32_t i = 0; i < req->topic_data[t].partition_data_count; i++) {
-            struct batch_peek k = batch_peek(req->topic_data[t].partition_data[i].records);
-            if (!k.is_transactional)
-                continue;
-            if (req->transactional_id.len < 0 ||
-                !authorize(r, ACL_WRITE, ACL_TRANSACTIONAL_ID, req->transactional_id))
-                return KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
-            if (first.is_transactional &&
-                (first.producer_id != k.producer_id || first.producer_epoch != k.producer_epoch))
-                return KE_INVALID_PRODUCER_ID_MAPPING;
-            first = k;
-        }
-    }
-    return KE_NONE;
+    for (int32_t t = 0; t < req->topic_data_count; t++)
+        for (int32_t i = 0; i < req->topic_data[t].partition_data_count; i++)
+            if (is_transactional(req->topic_data[t].partition_data[i].records))
+                return true;
+    return false;
 }
 
 static void topic_prepare(struct produce *p, const struct kp_ProduceRequest_TopicProduceData *from,
@@ -452,7 +427,7 @@ static void topic_prepare(struct produce *p, const struct kp_ProduceRequest_Topi
         p->needs_pool |=
             error == KE_NONE && !part->is_empty && is_heavy(part->partition, d->records);
         if (error != KE_NONE)
-            part_answer(part, error, NULL);
+            part_answer(part, error, all_error == KE_NONE ? NULL : api_no_transactions_text);
     }
 }
 
@@ -491,7 +466,8 @@ void api_produce(struct request *r)
         api_no_memory(r);
         return;
     }
-    int16_t all_error = transaction_check(r);
+    int16_t all_error =
+        has_transactional_batch(p->req) ? KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED : KE_NONE;
     for (int32_t t = 0; t < p->response.responses_count; t++)
         topic_prepare(p, &p->req->topic_data[t], &p->response.responses[t], all_error);
     produce_run(p);

@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -125,3 +126,13 @@ def test_kafkas_reassignment_tool_moves_replicas(cluster, tmp_path):
     for p in range(3):
         wait_until(lambda: cluster.leader_and_isr("moved", p)[0] == 2 and len(cluster.leader_and_isr("moved", p)[1]) == 3, 30, f"moved-{p}")
     assert len(kcat("-b", cluster.bootstrap, "-C", "-t", "moved", "-e", "-q").stdout.split()) == 1000
+
+
+def test_a_transactional_producer_ends_at_once_with_the_reason(cluster):
+    cluster.create_topic("java-txn")
+    began = time.monotonic()
+    r = java("org.apache.kafka.tools.ProducerPerformance", "--topic", "java-txn", "--num-records", 10, "--record-size", 10, "--throughput", -1,
+             "--transactional-id", "java", "--transaction-duration-ms", 1000, "--producer-props",
+             f"bootstrap.servers={cluster.bootstrap}", "max.block.ms=60000")
+    assert r.returncode != 0 and "TransactionalIdAuthorizationException" in r.stderr, r.stdout[-2000:] + r.stderr[-2000:]
+    assert time.monotonic() - began < 40

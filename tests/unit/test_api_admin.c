@@ -161,7 +161,7 @@ START_TEST(log_dirs_epochs_deletions_and_the_cluster)
         .key = STR_LIT("g"), .coordinator_keys = key, .coordinator_keys_count = 1};
     find.key_type = 1;
     call(10, 3, &find, &o);
-    ck_assert_int_eq(o.u.coordinator.error_code, KE_COORDINATOR_NOT_AVAILABLE);
+    ck_assert_int_eq(o.u.coordinator.error_code, KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
     outcome_fini(&o);
 }
 END_TEST
