@@ -147,8 +147,8 @@ static void set_signals(void)
     struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     struct sigaction ignore = {.sa_handler = SIG_IGN};
 
-    ASSERT(sigaction(SIGTERM, &stop, NULL) == 0 && sigaction(SIGINT, &stop, NULL) == 0);
-    ASSERT(sigaction(SIGPIPE, &ignore, NULL) == 0 && sigaction(SIGHUP, &ignore, NULL) == 0);
+    MUST(sigaction(SIGTERM, &stop, NULL) == 0 && sigaction(SIGINT, &stop, NULL) == 0);
+    MUST(sigaction(SIGPIPE, &ignore, NULL) == 0 && sigaction(SIGHUP, &ignore, NULL) == 0);
 }
 
 /* In the parent, returns never: waits for the child to serve or to fail. In the child: goes on. */
@@ -157,7 +157,7 @@ static void go_to_background(void)
     int fds[2], status = 0;
     char byte;
 
-    ASSERT(pipe2(fds, O_CLOEXEC) == 0);
+    MUST(pipe2(fds, O_CLOEXEC) == 0);
     pid_t child = fork();
     ASSERT(child >= 0);
     if (child > 0) {
@@ -232,7 +232,7 @@ static enum err load_config(const struct arguments *a, struct config **out, stru
     if (rc == ERR_OK)
         rc = config_finish(c, why);
     if (rc == ERR_OK)
-        ASSERT(slog_level_parse(c->log_level, &slog_min_level));
+        MUST(slog_level_parse(c->log_level, &slog_min_level));
     else
         config_free(&c);
     props_fini(&file);

@@ -406,7 +406,7 @@ static int32_t random_id_locked(struct fetch_session_cache *c)
 {
     for (;;) {
         uint32_t r;
-        ASSERT(RAND_bytes((unsigned char *)&r, sizeof r) == 1);
+        MUST(RAND_bytes((unsigned char *)&r, sizeof r) == 1);
         int32_t id = (int32_t)(r & INT32_MAX);
         if (id != FETCH_SESSION_NONE && find_locked(c, id) == NULL)
             return id;

@@ -188,7 +188,7 @@ enum err registration_start(struct broker *b, const struct registration_options 
     if (rc != ERR_OK)
         goto out;
     b->coord = r->coord;
-    ASSERT(pthread_create(&r->thread, NULL, session_main, r) == 0);
+    MUST(pthread_create(&r->thread, NULL, session_main, r) == 0);
     r->has_thread = true;
     *out = r;
     r = NULL;
@@ -212,7 +212,7 @@ void registration_stop(struct registration **rp)
     if (r->has_thread) {
         atomic_store(&r->is_ending, true);
         wake(r);
-        ASSERT(pthread_join(r->thread, NULL) == 0);
+        MUST(pthread_join(r->thread, NULL) == 0);
         (void)mailbox_deliver(&r->mailbox); /* what came last, while there is a coord */
     }
     bool had_session = r->coord != NULL && coord_state_now(r->coord) == COORD_CONNECTED;

@@ -303,7 +303,7 @@ static struct config *config_static_copy(const struct config *base)
 
     for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
         if (base->sources[i] == CONFIG_SOURCE_STATIC)
-            ASSERT(set_option(c, &rows[i], base->texts[i], CONFIG_SOURCE_STATIC, NULL) == ERR_OK);
+            MUST(set_option(c, &rows[i], base->texts[i], CONFIG_SOURCE_STATIC, NULL) == ERR_OK);
     return c;
 }
 
@@ -319,7 +319,7 @@ struct config *config_with_dynamic(const struct config *base, const struct props
         SLOG(WARN, "config", "dynamic options are ignored", KV_S("error", why.text));
         config_free(&c);
         c = config_static_copy(base);
-        ASSERT(config_finish(c, NULL) == ERR_OK); /* the start had accepted these */
+        MUST(config_finish(c, NULL) == ERR_OK); /* the start had accepted these */
     }
     c->broker_id = base->broker_id; /* may have been generated */
     return c;

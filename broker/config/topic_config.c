@@ -191,8 +191,8 @@ static void values_default(const struct config *c, struct topic_values *v)
         const char *synonym;
         const char *text = topic_config_default(c, &topic_options[i], &source, &synonym);
         if (optab_set(&topic_options[i].option, v, text, NULL) != ERR_OK)
-            ASSERT(optab_set(&topic_options[i].option, v, topic_options[i].option.default_text,
-                             NULL) == ERR_OK);
+            MUST(optab_set(&topic_options[i].option, v, topic_options[i].option.default_text,
+                           NULL) == ERR_OK);
     }
 }
 

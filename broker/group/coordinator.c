@@ -122,7 +122,7 @@ static enum codec codec_of(const char *text)
 
     if (text[0] >= '0' && text[0] < '0' + CODEC_COUNT)
         return (enum codec)(text[0] - '0');
-    ASSERT(codec_parse(str_of(text), &codec));
+    MUST(codec_parse(str_of(text), &codec));
     return codec;
 }
 

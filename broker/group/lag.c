@@ -340,7 +340,7 @@ enum err lag_monitor_start(const struct lag_options *o, struct lag_monitor **out
         m->thread = 0;
         lag_table_free(&m->table);
         lock_fini(&m->lock);
-        ASSERT(pthread_cond_destroy(&m->cond) == 0);
+        MUST(pthread_cond_destroy(&m->cond) == 0);
         mem_free(m);
         *out = NULL;
         return err_from_errno(rc);
@@ -358,13 +358,13 @@ void lag_monitor_stop(struct lag_monitor **lm)
         return;
     lock_take(&m->lock);
     m->is_stopping = true;
-    ASSERT(pthread_cond_signal(&m->cond) == 0);
+    MUST(pthread_cond_signal(&m->cond) == 0);
     lock_release(&m->lock);
-    ASSERT(pthread_join(m->thread, NULL) == 0);
+    MUST(pthread_join(m->thread, NULL) == 0);
     round_free(&m->published);
     lag_table_free(&m->table);
     lock_fini(&m->lock);
-    ASSERT(pthread_cond_destroy(&m->cond) == 0);
+    MUST(pthread_cond_destroy(&m->cond) == 0);
     FREE_NULL(lm);
 }
 

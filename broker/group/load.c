@@ -157,7 +157,7 @@ static int16_t read_log(struct load *l)
                                     &chunk, &next)) == KE_NONE &&
            chunk.len > 0 && !atomic_load(&l->is_abandoned)) {
         for (size_t at = 0, total; at < chunk.len; at += total) {
-            ASSERT(batch_peek(chunk.p + at, chunk.len - at, &total) == BATCH_WHOLE);
+            MUST(batch_peek(chunk.p + at, chunk.len - at, &total) == BATCH_WHOLE);
             load_batch(l, chunk.p + at, total);
         }
         l->bytes += (int64_t)chunk.len;

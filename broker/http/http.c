@@ -203,10 +203,10 @@ static enum err start_thread(struct http *h)
 {
     pthread_attr_t attr;
 
-    ASSERT(pthread_attr_init(&attr) == 0);
-    ASSERT(pthread_attr_setstacksize(&attr, STACK_BYTES) == 0);
+    MUST(pthread_attr_init(&attr) == 0);
+    MUST(pthread_attr_setstacksize(&attr, STACK_BYTES) == 0);
     int rc = pthread_create(&h->thread, &attr, thread_main, h);
-    ASSERT(pthread_attr_destroy(&attr) == 0);
+    MUST(pthread_attr_destroy(&attr) == 0);
     if (rc != 0)
         return err_from_errno(rc);
     (void)pthread_setname_np(h->thread, "http");
@@ -268,8 +268,8 @@ void http_stop(struct http **http)
 
     if (h == NULL)
         return;
-    ASSERT(write(h->stop_fd, &one, sizeof one) == (ssize_t)sizeof one);
-    ASSERT(pthread_join(h->thread, NULL) == 0);
+    MUST(write(h->stop_fd, &one, sizeof one) == (ssize_t)sizeof one);
+    MUST(pthread_join(h->thread, NULL) == 0);
     http_free(h);
     *http = NULL;
 }

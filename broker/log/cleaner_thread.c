@@ -278,7 +278,7 @@ void log_cleaner_start(struct log_manager *m)
     m->clean_threads = xcalloc((size_t)n, sizeof(pthread_t));
     m->clean_thread_count = n; /* before they start: they divide by it */
     for (int32_t i = 0; i < n; i++)
-        ASSERT(pthread_create(&m->clean_threads[i], NULL, cleaner, m) == 0);
+        MUST(pthread_create(&m->clean_threads[i], NULL, cleaner, m) == 0);
 }
 
 void log_cleaner_stop(struct log_manager *m)
@@ -288,7 +288,7 @@ void log_cleaner_stop(struct log_manager *m)
     (void)pthread_cond_broadcast(&m->clean_changed);
     lock_release(&m->lock);
     for (int32_t i = 0; i < m->clean_thread_count; i++)
-        ASSERT(pthread_join(m->clean_threads[i], NULL) == 0);
+        MUST(pthread_join(m->clean_threads[i], NULL) == 0);
     FREE_NULL(&m->clean_threads);
     m->clean_thread_count = 0;
 }

@@ -23,7 +23,7 @@ static void cache_start(void)
 
 static void cache_take(void) ACQUIRE(&cache_lock)
 {
-    ASSERT(pthread_once(&cache_once, cache_start) == 0);
+    MUST(pthread_once(&cache_once, cache_start) == 0);
     lock_take(&cache_lock);
 }
 

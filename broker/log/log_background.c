@@ -414,7 +414,7 @@ void log_manager_start(struct log_manager *m, void (*lock)(void *user), void (*u
 void log_background_start(struct log_manager *m)
 {
     ASSERT(!m->is_running);
-    ASSERT(pthread_create(&m->thread, NULL, background, m) == 0);
+    MUST(pthread_create(&m->thread, NULL, background, m) == 0);
     m->is_running = true;
 }
 
@@ -426,7 +426,7 @@ void log_background_stop(struct log_manager *m)
     m->is_stopping = true;
     (void)pthread_cond_broadcast(&m->changed);
     lock_release(&m->lock);
-    ASSERT(pthread_join(m->thread, NULL) == 0);
+    MUST(pthread_join(m->thread, NULL) == 0);
     m->is_running = false;
     tell_failed_dirs(m);
 }

@@ -292,7 +292,7 @@ static void run_threads(struct load *ld, int threads)
         started++;
     (void)load_thread(ld); /* this thread helps; alone if there are no more */
     while (started > 0)
-        ASSERT(pthread_join(t[--started], NULL) == 0);
+        MUST(pthread_join(t[--started], NULL) == 0);
 }
 
 /* Deleted before the checkpoints were written again, and then came a crash. */
@@ -373,7 +373,7 @@ enum err log_manager_load(struct log_manager *m, struct errtext *why)
     }
     for (int i = 0; i < m->dir_count; i++) {
         if (t[i].is_started)
-            ASSERT(pthread_join(t[i].thread, NULL) == 0);
+            MUST(pthread_join(t[i].thread, NULL) == 0);
         else
             (void)dir_thread(&t[i]);
         if (t[i].rc != ERR_OK && rc == ERR_OK) {

@@ -37,7 +37,7 @@ struct partition *partition_new(struct replicas *owner, struct str topic, int32_
 struct partition *partition_ref(struct partition *p)
 {
     CHECK_OBJ(p, PARTITION_MAGIC);
-    ASSERT(atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed) > 0);
+    MUST(atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed) > 0);
     return p;
 }
 
@@ -459,7 +459,7 @@ void partition_unlock_and_run(struct partition *p, struct wake *w) NO_THREAD_SAF
         while ((s = SLIST_FIRST(&p->sleepers)) != NULL) {
             SLIST_REMOVE_HEAD(&p->sleepers, link);
             s->is_woken = true;
-            ASSERT(pthread_cond_signal(&s->cond) == 0);
+            MUST(pthread_cond_signal(&s->cond) == 0);
         }
     }
     partition_unlock(p, w);
@@ -486,7 +486,7 @@ void replicas_log_lock(void *user) NO_THREAD_SAFETY
         SLIST_INSERT_HEAD(&p->sleepers, &s, link);
         while (!s.is_woken)
             (void)lock_wait(&p->lock, &s.cond, -1);
-        ASSERT(pthread_cond_destroy(&s.cond) == 0);
+        MUST(pthread_cond_destroy(&s.cond) == 0);
     }
 }
 

@@ -322,7 +322,7 @@ void replicas_job_ended(struct replicas *r)
     ASSERT(r->jobs > 0);
     r->jobs--;
     if (r->jobs == 0)
-        ASSERT(pthread_cond_broadcast(&r->job_cond) == 0);
+        MUST(pthread_cond_broadcast(&r->job_cond) == 0);
     lock_release(&r->job_lock);
 }
 
@@ -657,7 +657,7 @@ void replicas_free(struct replicas **rp)
     lock_fini(&r->endpoint_lock);
     lock_fini(&r->order_lock);
     lock_fini(&r->job_lock);
-    ASSERT(pthread_cond_destroy(&r->job_cond) == 0);
+    MUST(pthread_cond_destroy(&r->job_cond) == 0);
     mem_free(r->endpoints);
     mem_free(r);
 }

@@ -264,7 +264,7 @@ static void start_on_loop(void *arg)
         k->pause.fire = on_pause_over;
         k->event =
             event_new(loop_base(s->seats[0].loop), k->fd, EV_READ | EV_PERSIST, on_acceptable, k);
-        ASSERT(k->event != NULL && event_add(k->event, NULL) == 0);
+        MUST(k->event != NULL && event_add(k->event, NULL) == 0);
     }
 }
 
@@ -380,7 +380,7 @@ static void note_port(struct listener *l, int fd)
     const struct sockaddr_in *v4 = (const void *)&a;
     const struct sockaddr_in6 *v6 = (const void *)&a;
 
-    ASSERT(getsockname(fd, (struct sockaddr *)&a, &len) == 0);
+    MUST(getsockname(fd, (struct sockaddr *)&a, &len) == 0);
     l->port = ntohs(a.ss_family == AF_INET ? v4->sin_port : v6->sin6_port);
 }
 

@@ -6,11 +6,21 @@
 
 /* ASSERT: our own invariant. A false one is a bug here, never bad input: it prints where and what,
  * runs the registered dumpers, and aborts (the kernel keeps a core). Input is checked with errors,
- * not with ASSERT. */
+ * not with ASSERT. cond only looks: it assigns nothing and calls only functions that change nothing
+ * (tests/tidy has their names), so the program does the same without it. */
 #define ASSERT(cond)                                                                               \
     do {                                                                                           \
         if (__builtin_expect(!(cond), 0))                                                          \
             check_panic(__FILE__, __LINE__, __func__, #cond);                                      \
+    } while (0)
+/* MUST: a call that is made for what it does and cannot fail unless there is a bug here: joining
+ * our own thread, setting a known option. The expression is evaluated exactly once, in every build;
+ * when it is false the process panics with its text, as with ASSERT. What may fail while everything
+ * is right (memory, disk, peers) is an error to handle, not MUST. */
+#define MUST(call)                                                                                 \
+    do {                                                                                           \
+        if (__builtin_expect(!(call), 0))                                                          \
+            check_panic(__FILE__, __LINE__, __func__, #call);                                      \
     } while (0)
 #define UNREACHABLE() check_panic(__FILE__, __LINE__, __func__, "unreachable")
 

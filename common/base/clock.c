@@ -10,7 +10,7 @@ static int64_t read_us(clockid_t id)
 {
     struct timespec t;
 
-    ASSERT(clock_gettime(id, &t) == 0);
+    MUST(clock_gettime(id, &t) == 0);
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 

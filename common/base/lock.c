@@ -34,20 +34,20 @@ void lock_init(struct lock *l, enum lock_rank rank)
 {
     l->rank = rank;
     l->is_held = false;
-    ASSERT(pthread_mutex_init(&l->mutex, NULL) == 0);
+    MUST(pthread_mutex_init(&l->mutex, NULL) == 0);
 }
 
 void lock_fini(struct lock *l)
 {
     ASSERT(!l->is_held);
-    ASSERT(pthread_mutex_destroy(&l->mutex) == 0);
+    MUST(pthread_mutex_destroy(&l->mutex) == 0);
 }
 
 void lock_take(struct lock *l) NO_THREAD_SAFETY
 {
     for (int i = 0; i < held_count; i++)
         ASSERT(held[i] < l->rank); /* lock order, see locks.def */
-    ASSERT(pthread_mutex_lock(&l->mutex) == 0);
+    MUST(pthread_mutex_lock(&l->mutex) == 0);
     note_taken(l);
 }
 
@@ -62,7 +62,7 @@ bool lock_try(struct lock *l) NO_THREAD_SAFETY
 void lock_release(struct lock *l) NO_THREAD_SAFETY
 {
     note_released(l);
-    ASSERT(pthread_mutex_unlock(&l->mutex) == 0);
+    MUST(pthread_mutex_unlock(&l->mutex) == 0);
 }
 
 void lock_assert_held(const struct lock *l) NO_THREAD_SAFETY
@@ -74,10 +74,10 @@ void lock_cond_init(pthread_cond_t *c)
 {
     pthread_condattr_t a;
 
-    ASSERT(pthread_condattr_init(&a) == 0);
-    ASSERT(pthread_condattr_setclock(&a, CLOCK_MONOTONIC) == 0);
-    ASSERT(pthread_cond_init(c, &a) == 0);
-    ASSERT(pthread_condattr_destroy(&a) == 0);
+    MUST(pthread_condattr_init(&a) == 0);
+    MUST(pthread_condattr_setclock(&a, CLOCK_MONOTONIC) == 0);
+    MUST(pthread_cond_init(c, &a) == 0);
+    MUST(pthread_condattr_destroy(&a) == 0);
 }
 
 bool lock_wait(struct lock *l, pthread_cond_t *c, int64_t deadline_mono_us) NO_THREAD_SAFETY

@@ -318,7 +318,7 @@ enum err optab_set(const struct option *o, void *object, const char *text, struc
 void optab_defaults(const struct optab *t, void *object)
 {
     for (size_t i = 0; i < t->count; i++)
-        ASSERT(optab_set(&t->rows[i], object, t->rows[i].default_text, NULL) == ERR_OK);
+        MUST(optab_set(&t->rows[i], object, t->rows[i].default_text, NULL) == ERR_OK);
 }
 
 void optab_fini(const struct optab *t, void *object)

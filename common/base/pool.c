@@ -57,12 +57,12 @@ static void end_threads(struct pool *p)
 {
     lock_take(&p->mtx);
     p->is_stopping = true;
-    ASSERT(pthread_cond_broadcast(&p->has_work) == 0);
+    MUST(pthread_cond_broadcast(&p->has_work) == 0);
     lock_release(&p->mtx);
     for (int i = 0; i < p->thread_count; i++)
-        ASSERT(pthread_join(p->threads[i], NULL) == 0);
+        MUST(pthread_join(p->threads[i], NULL) == 0);
     ASSERT(STAILQ_EMPTY(&p->jobs));
-    ASSERT(pthread_cond_destroy(&p->has_work) == 0);
+    MUST(pthread_cond_destroy(&p->has_work) == 0);
     lock_fini(&p->mtx);
     mem_free(p);
 }
@@ -81,8 +81,8 @@ enum err pool_start(const char *name, int thread_count, size_t queue_max, struct
     STAILQ_INIT(&p->jobs);
     p->queue_max = queue_max;
     (void)snprintf(p->name, sizeof p->name, "%s", name);
-    ASSERT(pthread_attr_init(&attr) == 0);
-    ASSERT(pthread_attr_setstacksize(&attr, STACK_BYTES) == 0);
+    MUST(pthread_attr_init(&attr) == 0);
+    MUST(pthread_attr_setstacksize(&attr, STACK_BYTES) == 0);
     while (p->thread_count < thread_count && rc == 0) {
         rc = pthread_create(&p->threads[p->thread_count], &attr, thread_main, p);
         if (rc == 0) {
@@ -93,7 +93,7 @@ enum err pool_start(const char *name, int thread_count, size_t queue_max, struct
             p->thread_count++;
         }
     }
-    ASSERT(pthread_attr_destroy(&attr) == 0);
+    MUST(pthread_attr_destroy(&attr) == 0);
     if (rc != 0) {
         end_threads(p);
         return err_from_errno(rc);
@@ -122,7 +122,7 @@ static enum err submit(struct pool *p, struct pool_job *j, bool is_bounded)
     STAILQ_INSERT_TAIL(&p->jobs, j, link);
     p->waiting++;
     if (p->idle > 0) /* with the lock: once the job has run, the pool may be stopped and freed */
-        ASSERT(pthread_cond_signal(&p->has_work) == 0);
+        MUST(pthread_cond_signal(&p->has_work) == 0);
     lock_release(&p->mtx);
     return ERR_OK;
 }
@@ -134,7 +134,7 @@ enum err pool_submit(struct pool *p, struct pool_job *j)
 
 void pool_submit_always(struct pool *p, struct pool_job *j)
 {
-    ASSERT(submit(p, j, false) == ERR_OK);
+    MUST(submit(p, j, false) == ERR_OK);
 }
 
 size_t pool_waiting(struct pool *p)

@@ -23,7 +23,7 @@ struct uuid uuid_random(void)
     struct uuid u;
 
     do {
-        ASSERT(getrandom(u.b, sizeof u.b, 0) == (ssize_t)sizeof u.b);
+        MUST(getrandom(u.b, sizeof u.b, 0) == (ssize_t)sizeof u.b);
         u.b[6] = (uint8_t)((u.b[6] & 0x0f) | 0x40); /* RFC 4122 version 4 */
         u.b[8] = (uint8_t)((u.b[8] & 0x3f) | 0x80);
         uuid_format(u, text);

@@ -255,7 +255,7 @@ static void end_failed(struct conn *c)
 static void pause_reading(struct conn *c)
 {
     if (c->is_reading)
-        ASSERT(event_del(c->read_event) == 0);
+        MUST(event_del(c->read_event) == 0);
     c->is_reading = false;
 }
 

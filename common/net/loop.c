@@ -84,7 +84,7 @@ static void set_wheel_event(struct loop *l, int64_t at_ms)
     /* absolute; a time that has passed fires at once, zero would disarm */
     struct itimerspec when = {
         .it_value = {.tv_sec = at_ms / 1000, .tv_nsec = at_ms % 1000 * 1000000 + 1}};
-    ASSERT(timerfd_settime(l->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0);
+    MUST(timerfd_settime(l->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0);
     l->wheel_event_ms = at_ms;
 }
 
@@ -247,7 +247,7 @@ static void deliver_call(struct mail *m)
     c->run(c->arg);
     lock_take(&c->mtx);
     c->is_done = true;
-    ASSERT(pthread_cond_signal(&c->done) == 0);
+    MUST(pthread_cond_signal(&c->done) == 0);
     lock_release(&c->mtx);
 }
 
@@ -263,7 +263,7 @@ void loop_call(struct loop *l, void (*run)(void *arg), void *arg)
     while (!c.is_done)
         (void)lock_wait(&c.mtx, &c.done, -1);
     lock_release(&c.mtx);
-    ASSERT(pthread_cond_destroy(&c.done) == 0);
+    MUST(pthread_cond_destroy(&c.done) == 0);
     lock_fini(&c.mtx);
 }
 
@@ -277,7 +277,7 @@ static void *thread_main(void *arg)
     current = l;
     frame_store_use(&l->store);
     while (!l->is_stopping)
-        ASSERT(event_base_loop(l->base, EVLOOP_NO_EXIT_ON_EMPTY) >= 0);
+        MUST(event_base_loop(l->base, EVLOOP_NO_EXIT_ON_EMPTY) >= 0);
     loop_enter(l);
     (void)mailbox_deliver(&l->mailbox);
     loop_leave(l);
@@ -322,10 +322,10 @@ static enum err start_thread(struct loop *l)
 {
     pthread_attr_t attr;
 
-    ASSERT(pthread_attr_init(&attr) == 0);
-    ASSERT(pthread_attr_setstacksize(&attr, STACK_BYTES) == 0);
+    MUST(pthread_attr_init(&attr) == 0);
+    MUST(pthread_attr_setstacksize(&attr, STACK_BYTES) == 0);
     int rc = pthread_create(&l->thread, &attr, thread_main, l);
-    ASSERT(pthread_attr_destroy(&attr) == 0);
+    MUST(pthread_attr_destroy(&attr) == 0);
     if (rc != 0)
         return err_from_errno(rc);
     (void)pthread_setname_np(l->thread, l->name);
@@ -391,7 +391,7 @@ void loop_stop(struct loop **loop)
     struct mail *m = xcalloc(1, sizeof *m);
     m->deliver = deliver_stop;
     loop_post(l, m);
-    ASSERT(pthread_join(l->thread, NULL) == 0);
+    MUST(pthread_join(l->thread, NULL) == 0);
     ASSERT(l->wheel.count == 0 && TAILQ_EMPTY(&l->deferred));
     loop_free(l);
     *loop = NULL;

@@ -65,7 +65,7 @@ static void connected_locked(struct zk_session_handle *h, zhandle_t *zh,
         c->state = COORD_CONNECTED;
         if (c->is_open)
             zk_session_tell_state_locked(c, COORD_CONNECTED, session_is_new);
-        ASSERT(pthread_cond_broadcast(&c->wake) == 0);
+        MUST(pthread_cond_broadcast(&c->wake) == 0);
     }
     zk_session_pump_locked(h, failed);
 }
@@ -83,7 +83,7 @@ static void expired_locked(struct zk_session_handle *h)
         if (c->is_open)
             zk_session_tell_state_locked(c, COORD_EXPIRED, false);
     }
-    ASSERT(pthread_cond_broadcast(&c->wake) == 0);
+    MUST(pthread_cond_broadcast(&c->wake) == 0);
 }
 
 static void disconnected_locked(struct zk_session_handle *h)
@@ -97,7 +97,7 @@ static void disconnected_locked(struct zk_session_handle *h)
             zk_session_tell_state_locked(c, COORD_DISCONNECTED, false);
     }
     h->is_connected = false;
-    ASSERT(pthread_cond_broadcast(&c->wake) == 0); /* the service thread watches over it */
+    MUST(pthread_cond_broadcast(&c->wake) == 0); /* the service thread watches over it */
 }
 
 /* Not zoo_get_current_server: its buffer is shared by all handles of the process. */
@@ -416,7 +416,7 @@ static enum err open_connect(const struct coord_options *o, const char *connect,
     *out = NULL;
     zk_session_log_setup();
     zk_session_log_forget();
-    ASSERT(pthread_create(&c->service, NULL, service_main, c) == 0);
+    MUST(pthread_create(&c->service, NULL, service_main, c) == 0);
     enum err rc = wait_connected(c, why);
     if (rc == ERR_OK)
         *out = c;
@@ -483,9 +483,9 @@ void coord_close(struct coord **cp)
         return;
     lock_take(&c->lock);
     c->is_closing = true; /* from here on calls end in CLOSED at once and lost reads too */
-    ASSERT(pthread_cond_broadcast(&c->wake) == 0);
+    MUST(pthread_cond_broadcast(&c->wake) == 0);
     lock_release(&c->lock);
-    ASSERT(pthread_join(c->service, NULL) == 0);
+    MUST(pthread_join(c->service, NULL) == 0);
     zk_session_listeners_close(c);
 
     lock_take(&c->lock);
@@ -504,7 +504,7 @@ void coord_close(struct coord **cp)
     zk_session_finish_all(&ended);
 
     ASSERT(c->watched == NULL && c->waiting_count == 0);
-    ASSERT(pthread_cond_destroy(&c->wake) == 0);
+    MUST(pthread_cond_destroy(&c->wake) == 0);
     lock_fini(&c->lock);
     mem_free(c->connect);
     mem_free(c);

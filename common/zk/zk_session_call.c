@@ -263,7 +263,7 @@ static void came_back(struct zk_session_call *call, int rc)
     h->in_flight_bytes -= call->bytes;
     TAILQ_REMOVE(&h->sent, call, link);
     if (h->in_flight == 0 && h->is_draining)
-        ASSERT(pthread_cond_broadcast(&c->wake) == 0);
+        MUST(pthread_cond_broadcast(&c->wake) == 0);
     if (call->watch) /* an exists that finds nothing has armed its watch too */
         zk_session_watch_end_locked(
             c, call, rc == ZOK || (rc == ZNONODE && call->kind == ZK_SESSION_EXISTS));

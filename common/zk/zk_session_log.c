@@ -20,7 +20,7 @@ static void setup_once(void)
 
 void zk_session_log_setup(void)
 {
-    ASSERT(pthread_once(&once, setup_once) == 0);
+    MUST(pthread_once(&once, setup_once) == 0);
 }
 
 /* "2026-11-22 21:00:00,123:77(0x7f..):ZOO_ERROR@function@123: text" */

@@ -52,7 +52,7 @@ static void waiter_done(void *arg, const struct coord_result *r)
     lock_take(&w->lock);
     copy_answer(w, r);
     w->is_done = true;
-    ASSERT(pthread_cond_signal(&w->cond) == 0);
+    MUST(pthread_cond_signal(&w->cond) == 0);
     lock_release(&w->lock); /* the waiter may be gone from here on */
 }
 
@@ -65,7 +65,7 @@ static void waiter_init(struct waiter *w)
 
 static enum err waiter_fini(struct waiter *w)
 {
-    ASSERT(pthread_cond_destroy(&w->cond) == 0);
+    MUST(pthread_cond_destroy(&w->cond) == 0);
     lock_fini(&w->lock);
     return w->err;
 }

@@ -73,7 +73,7 @@ static void want(struct zk_session_handle *h)
         return;
     h->is_wanted = true;
     h->open_at_ms = 0;
-    ASSERT(pthread_cond_broadcast(&h->coord->wake) == 0);
+    MUST(pthread_cond_broadcast(&h->coord->wake) == 0);
 }
 
 struct zk_session_handle *zk_session_watch_begin_locked(struct coord *c,

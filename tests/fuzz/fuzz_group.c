@@ -77,8 +77,8 @@ static void there_and_back(enum group_record_kind kind, const struct group_event
     enum group_record_kind kind_again;
 
     write_again(kind, ev, &key[0], &value[0]);
-    ASSERT(group_records_decode(bytes_of(&key[0]), bytes_of(&value[0]), &arena, &kind_again, &again,
-                                &why) == ERR_OK);
+    MUST(group_records_decode(bytes_of(&key[0]), bytes_of(&value[0]), &arena, &kind_again, &again,
+                              &why) == ERR_OK);
     ASSERT(kind_again == kind && again.kind == ev->kind);
     write_again(kind, &again, &key[1], &value[1]);
     ASSERT(key[0].len == key[1].len && memcmp(key[0].p, key[1].p, key[0].len) == 0);

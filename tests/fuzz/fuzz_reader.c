@@ -45,12 +45,12 @@ static bool take_all(struct reader *r, struct stream *expected, struct frame *ke
         enum reader_state state = reader_peek(r, &p, &size);
         if (state == READER_PARTIAL)
             return true;
-        ASSERT(walk(expected, &want, &want_size) == state);
+        MUST(walk(expected, &want, &want_size) == state);
         if (state == READER_BAD)
             return false;
         ASSERT(size == want_size && memcmp(p, want, size) == 0);
         struct frame f;
-        ASSERT(reader_take(r, &f));
+        MUST(reader_take(r, &f));
         ASSERT(f.len == want_size && memcmp(f.p, want, f.len) == 0);
         frame_release(&kept[*count % PIECES]); /* some live on, so that blocks are shared */
         kept[*count % PIECES] = f;
@@ -68,8 +68,8 @@ static void run(const uint8_t *data, size_t size, size_t piece)
     int pair[2];
     bool is_good = true;
 
-    ASSERT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
-    ASSERT(transport_init(&t, pair[1], NULL, NULL));
+    MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
+    MUST(transport_init(&t, pair[1], NULL, NULL));
     for (size_t at = 0; at < size && is_good;) {
         ssize_t n = send(pair[0], data + at, size_min(piece, size - at), MSG_NOSIGNAL);
         ASSERT(n > 0);
@@ -89,7 +89,7 @@ static void run(const uint8_t *data, size_t size, size_t piece)
     const uint8_t *p;
     size_t frame_size;
     if (is_good)
-        ASSERT(walk(&expected, &p, &frame_size) == READER_PARTIAL); /* nothing was left behind */
+        MUST(walk(&expected, &p, &frame_size) == READER_PARTIAL); /* nothing was left behind */
     reader_fini(&r);
     for (size_t i = 0; i < PIECES; i++)
         frame_release(&kept[i]);

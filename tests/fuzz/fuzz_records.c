@@ -47,14 +47,14 @@ static void check_accepted(const struct log_policy *policy, const struct log_bat
     size_t total;
     enum err rc;
 
-    ASSERT(batch_peek(b->records, b->len, &total) == BATCH_WHOLE && total == b->len);
+    MUST(batch_peek(b->records, b->len, &total) == BATCH_WHOLE && total == b->len);
     ASSERT(batch_crc(b->records) == batch_crc_compute(b->records));
     ASSERT(batch_count(b->records) == b->record_count && b->record_count > 0);
     ASSERT(batch_last_offset_delta(b->records) == b->record_count - 1);
     ASSERT(policy->compression_type < 0 || b->is_control ||
            batch_codec(b->records) == (unsigned)policy->compression_type);
-    ASSERT(codec_decompress(batch_codec(b->records), 2, b->records + BATCH_HEADER_BYTES,
-                            b->len - BATCH_HEADER_BYTES, SIZE_MAX, &plain) == ERR_OK);
+    MUST(codec_decompress(batch_codec(b->records), 2, b->records + BATCH_HEADER_BYTES,
+                          b->len - BATCH_HEADER_BYTES, SIZE_MAX, &plain) == ERR_OK);
     record_iter_init(&it, b->records, plain.p, plain.len);
     for (int32_t i = 0; (rc = record_next(&it, &r)) == ERR_OK; i++) {
         ASSERT(r.offset_delta == i);
@@ -150,7 +150,7 @@ static void walk(struct log *l)
     struct log_range r;
 
     for (int64_t o = log_start_offset(l), i = 0; o < log_end_offset(l) && i < 100; i++, o++) {
-        ASSERT(log_read(l, o, INT64_MAX, 1, LOG_READ_AT_LEAST_ONE, &r) == ERR_OK);
+        MUST(log_read(l, o, INT64_MAX, 1, LOG_READ_AT_LEAST_ONE, &r) == ERR_OK);
         ASSERT(r.position >= 0 && r.position + r.length <= r.segment->size);
         log_range_release(&r);
     }
@@ -177,16 +177,16 @@ static void fuzz_recovery(const uint8_t *p, size_t n, bool was_clean)
 
     if (folder == NULL) {
         folder = xstrdup("/tmp/fuzz_records-XXXXXX");
-        ASSERT(mkdtemp(folder) != NULL);
+        MUST(mkdtemp(folder) != NULL);
         dir = (struct log_dir){.path = folder, .lock_fd = -1};
         slog_min_level = SLOG_ERROR + 1;
     }
     (void)snprintf(path, sizeof path, "%s/t-0", folder);
-    ASSERT(fsx_remove_tree(path) == ERR_OK);
-    ASSERT(fsx_mkdir_p(path, 0755) == ERR_OK);
+    MUST(fsx_remove_tree(path) == ERR_OK);
+    MUST(fsx_mkdir_p(path, 0755) == ERR_OK);
     (void)snprintf(path, sizeof path, "%s/t-0/%020d.log", folder, 0);
-    ASSERT(fsx_open(path, O_CREAT | O_RDWR, 0644, &fd) == ERR_OK);
-    ASSERT(fsx_pwrite_all(fd, p, n, 0) == ERR_OK);
+    MUST(fsx_open(path, O_CREAT | O_RDWR, 0644, &fd) == ERR_OK);
+    MUST(fsx_pwrite_all(fd, p, n, 0) == ERR_OK);
     (void)close(fd);
     struct log *l = open_log(was_clean);
     if (l == NULL && holds_old_message(p, n))
@@ -195,7 +195,7 @@ static void fuzz_recovery(const uint8_t *p, size_t n, bool was_clean)
     int64_t end = log_end_offset(l), size = log_size(l);
     log_check(l);
     walk(l);
-    ASSERT(log_prepare_close(l) == ERR_OK);
+    MUST(log_prepare_close(l) == ERR_OK);
     log_free(&l);
     l = open_log(true);
     ASSERT(l != NULL && log_end_offset(l) == end && log_size(l) == size);
@@ -254,7 +254,7 @@ static void add_batches(struct replay *r, enum codec codec, uint8_t mode, int ba
             batch_builder_add(&b, NOW + i, (struct bytes){(const uint8_t *)"key", 3},
                               (struct bytes){(const uint8_t *)"some value, some value", 22}, &h,
                               i == 1);
-        ASSERT(batch_builder_finish(&b, &out) == ERR_OK);
+        MUST(batch_builder_finish(&b, &out) == ERR_OK);
         batch_builder_fini(&b);
         o.base_offset += 3;
     }
@@ -276,8 +276,7 @@ static void add_old_set(struct replay *r, enum codec codec, int8_t magic, uint8_
 
     add_batches(&one, codec, 0, 1);
     buf_add(&out, &mode, 1);
-    ASSERT(legacy_down_batch(&d, one.inputs[0].p + 1, (size_t)one.inputs[0].len - 1, &out) ==
-           ERR_OK);
+    MUST(legacy_down_batch(&d, one.inputs[0].p + 1, (size_t)one.inputs[0].len - 1, &out) == ERR_OK);
     replay_add(r, out.p, out.len);
     replay_fini(&one);
     legacy_down_fini(&d);
@@ -307,7 +306,7 @@ int main(int argc, char **argv)
         }
     int status = replay_run(&r, 1, argc == 1 ? MUTATIONS : 0);
     if (folder != NULL)
-        ASSERT(fsx_remove_tree(folder) == ERR_OK);
+        MUST(fsx_remove_tree(folder) == ERR_OK);
     mem_free(folder);
     return ok ? status : 1;
 }

@@ -25,11 +25,11 @@ static void check_message(const struct kp_schema *s, int16_t version, struct byt
     enum err rc = kp_decode_prefix(s, version, body, &a, first, &used, &why);
     if (rc == ERR_OK) {
         ASSERT((int64_t)used <= body.len);
-        ASSERT(kp_encode(s, version, first, &out, &why) == ERR_OK);
-        ASSERT(kp_decode(s, version, (struct bytes){out.p, (int64_t)out.len}, &a, second, &why) ==
-               ERR_OK);
+        MUST(kp_encode(s, version, first, &out, &why) == ERR_OK);
+        MUST(kp_decode(s, version, (struct bytes){out.p, (int64_t)out.len}, &a, second, &why) ==
+             ERR_OK);
         ASSERT(kp_equal(s, version, first, second));
-        ASSERT(kp_encode(s, version, second, &again, &why) == ERR_OK);
+        MUST(kp_encode(s, version, second, &again, &why) == ERR_OK);
         ASSERT(out.len == again.len && (out.len == 0 || memcmp(out.p, again.p, out.len) == 0));
         kp_print(s, version, second, &text);
     } else {
@@ -83,7 +83,7 @@ static void add_frame(struct replay *r, const struct frame *f)
         replay_add(r, f->bytes.p, (size_t)f->bytes.len);
         return;
     }
-    ASSERT(kp_response_header_decode(f->key, f->version, f->bytes, &id, &body, &why) == ERR_OK);
+    MUST(kp_response_header_decode(f->key, f->version, f->bytes, &id, &body, &why) == ERR_OK);
     kp_request_header_encode(f->key, f->version, id, STR_LIT(""), &b);
     buf_add(&b, body.p, (size_t)body.len);
     replay_add(r, b.p, b.len);

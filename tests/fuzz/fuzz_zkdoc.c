@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     enum err rc = there_and_back(kind, doc, &a, &first, &why);
     if (rc == ERR_OK) {
         struct bytes written = {first.p, (int64_t)first.len};
-        ASSERT(there_and_back(kind, written, &a, &second, &why) == ERR_OK);
+        MUST(there_and_back(kind, written, &a, &second, &why) == ERR_OK);
         ASSERT(first.len == second.len && memcmp(first.p, second.p, first.len) == 0);
     } else {
         ASSERT(rc == ERR_CORRUPT || rc == ERR_NO_MEMORY || (rc == ERR_NOT_FOUND && kind == 10));

@@ -505,7 +505,7 @@ static void write_execute(struct controller_host *h, struct call *c)
             c->failed_op = i;
     }
     for (int32_t i = 0; i < c->op_count && c->err == ERR_OK; i++)
-        ASSERT(op_apply(&w->zk, &c->ops[i], &c->versions[i], c) == ERR_OK);
+        MUST(op_apply(&w->zk, &c->ops[i], &c->versions[i], c) == ERR_OK);
     if (!w->is_calm && percent(2)) /* lost on the way back */
         c->err = ERR_UNKNOWN_OUTCOME;
 }
@@ -1654,7 +1654,7 @@ static void check_partition(const struct controller_core *core, int t, int p)
     struct core_view v;
     struct list isr;
 
-    ASSERT(controller_core_view(core, str_of(names[t]), p, &v));
+    MUST(controller_core_view(core, str_of(names[t]), p, &v));
     ASSERT(s->exists && v.has_state);
     isr = list_of(v.state.isr, v.state.isr_count);
     /* the model is what ZooKeeper holds */

@@ -140,10 +140,10 @@ static struct fetch_topic *need_topic(struct zkc_fetch *f, const char *name)
     conf = rd_kafka_topic_conf_new();
     rd_kafka_topic_conf_set_opaque(conf, t);
     /* we are told, and reset it ourselves, with a log line */
-    ASSERT(rd_kafka_topic_conf_set(conf, "auto.offset.reset", "error", text, sizeof text) ==
-           RD_KAFKA_CONF_OK);
-    ASSERT(rd_kafka_topic_conf_set(conf, "auto.commit.enable", "false", text, sizeof text) ==
-           RD_KAFKA_CONF_OK);
+    MUST(rd_kafka_topic_conf_set(conf, "auto.offset.reset", "error", text, sizeof text) ==
+         RD_KAFKA_CONF_OK);
+    MUST(rd_kafka_topic_conf_set(conf, "auto.commit.enable", "false", text, sizeof text) ==
+         RD_KAFKA_CONF_OK);
     t->rkt = rd_kafka_topic_new(f->rk, name, conf);
     if (t->rkt == NULL) {
         (void)snprintf(text, sizeof text, "topic '%.100s': %s", name,
@@ -202,7 +202,7 @@ static void unbar(struct zkc_fetch *f)
 {
     lock_take(&f->lock);
     f->barred = NULL;
-    ASSERT(pthread_cond_broadcast(&f->wake_streams) == 0);
+    MUST(pthread_cond_broadcast(&f->wake_streams) == 0);
     lock_release(&f->lock);
 }
 
@@ -318,7 +318,7 @@ void zkc_fetch_resolve(struct zkc_fetch *f, const char *topic, int32_t partition
     lock_take(&f->lock);
     w->next = f->wishes;
     f->wishes = w;
-    ASSERT(pthread_cond_signal(&f->wake_worker) == 0);
+    MUST(pthread_cond_signal(&f->wake_worker) == 0);
     lock_release(&f->lock);
 }
 
@@ -621,7 +621,7 @@ static void end_pull(struct zkc_stream *s)
 
     lock_take(&f->lock);
     s->is_pulling = false;
-    ASSERT(pthread_cond_broadcast(&f->pull_ended) == 0);
+    MUST(pthread_cond_broadcast(&f->pull_ended) == 0);
     lock_release(&f->lock);
 }
 
@@ -697,7 +697,7 @@ void zkc_fetch_set_lease(struct zkc_fetch *f, int64_t lease_ms)
     if (atomic_exchange(&f->lease_ms, lease_ms) == lease_ms)
         return;
     lock_take(&f->lock);
-    ASSERT(pthread_cond_broadcast(&f->wake_streams) == 0);
+    MUST(pthread_cond_broadcast(&f->wake_streams) == 0);
     lock_release(&f->lock);
 }
 
@@ -765,7 +765,7 @@ enum err zkc_fetch_new(const struct zkc_fetch_options *o, struct zkc_fetch **out
     lock_cond_init(&f->wake_streams);
     lock_cond_init(&f->wake_worker);
     lock_cond_init(&f->pull_ended);
-    ASSERT(pthread_create(&f->worker, NULL, worker_main, f) == 0);
+    MUST(pthread_create(&f->worker, NULL, worker_main, f) == 0);
     *out = f;
     return ERR_OK;
 }
@@ -785,7 +785,7 @@ void zkc_fetch_close(struct zkc_fetch *f)
 {
     atomic_store(&f->is_closed, true);
     lock_take(&f->lock);
-    ASSERT(pthread_cond_broadcast(&f->wake_streams) == 0);
+    MUST(pthread_cond_broadcast(&f->wake_streams) == 0);
     lock_release(&f->lock);
 }
 
@@ -817,9 +817,9 @@ void zkc_fetch_free(struct zkc_fetch **fp)
     zkc_fetch_close(f);
     lock_take(&f->lock);
     f->worker_stops = true;
-    ASSERT(pthread_cond_signal(&f->wake_worker) == 0);
+    MUST(pthread_cond_signal(&f->wake_worker) == 0);
     lock_release(&f->lock);
-    ASSERT(pthread_join(f->worker, NULL) == 0);
+    MUST(pthread_join(f->worker, NULL) == 0);
     for (int32_t i = 0; i < f->topic_count; i++)
         topic_free(f->topics[i]);
     for (int32_t i = 0; i < f->stream_count; i++) {
@@ -836,9 +836,9 @@ void zkc_fetch_free(struct zkc_fetch **fp)
     mem_free(f->topics);
     mem_free(f->streams);
     mem_free(f->stopping);
-    ASSERT(pthread_cond_destroy(&f->wake_streams) == 0);
-    ASSERT(pthread_cond_destroy(&f->wake_worker) == 0);
-    ASSERT(pthread_cond_destroy(&f->pull_ended) == 0);
+    MUST(pthread_cond_destroy(&f->wake_streams) == 0);
+    MUST(pthread_cond_destroy(&f->wake_worker) == 0);
+    MUST(pthread_cond_destroy(&f->pull_ended) == 0);
     lock_fini(&f->lock);
     mem_free(f);
 }

@@ -139,8 +139,8 @@ void zkc_settings_init(struct zkc_settings *s)
     optab_defaults(&table, s);
     s->rk = rd_kafka_conf_new();
     for (size_t i = 0; i < ARRAY_LEN(defaults); i++)
-        ASSERT(rd_kafka_conf_set(s->rk, defaults[i][0], defaults[i][1], text, sizeof text) ==
-               RD_KAFKA_CONF_OK);
+        MUST(rd_kafka_conf_set(s->rk, defaults[i][0], defaults[i][1], text, sizeof text) ==
+             RD_KAFKA_CONF_OK);
 }
 
 void zkc_settings_fini(struct zkc_settings *s)

@@ -729,7 +729,7 @@ static void commit_finished(struct kafuka_zkc *z, enum kafuka_zkc_status status)
     lock_take(&z->lock);
     k->is_done = true;
     k->status = status;
-    ASSERT(pthread_cond_broadcast(&z->changed) == 0);
+    MUST(pthread_cond_broadcast(&z->changed) == 0);
     lock_release(&z->lock);
     zkc_commit_unref(k);
 }
@@ -1079,7 +1079,7 @@ enum err zkc_shell_start(struct kafuka_zkc *z, struct errtext *why)
     z->stop.mail.deliver = stop_asked;
     z->stop.shell = z;
     zkc_core_init(&z->core, &z->options, clock_mono_ms());
-    ASSERT(pthread_create(&z->thread, NULL, thread_main, z) == 0);
+    MUST(pthread_create(&z->thread, NULL, thread_main, z) == 0);
     z->is_started = true;
     return ERR_OK;
 }
@@ -1088,7 +1088,7 @@ void zkc_shell_stop(struct kafuka_zkc *z)
 {
     if (z->is_started) {
         poke(&z->stop);
-        ASSERT(pthread_join(z->thread, NULL) == 0);
+        MUST(pthread_join(z->thread, NULL) == 0);
         zkc_fetch_free(&z->fetch); /* its worker may poke until here */
         (void)mailbox_deliver(&z->mailbox);
         zkc_core_fini(&z->core);

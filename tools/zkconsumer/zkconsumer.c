@@ -139,7 +139,8 @@ static bool is_topic_name(const char *name)
         if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", name[i]) ==
             NULL)
             return false;
-    return len > 0 && len <= ZKC_TOPIC_CHARS_MAX && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    return len > 0 && len <= ZKC_TOPIC_CHARS_MAX && strcmp(name, ".") != 0 &&
+           strcmp(name, "..") != 0;
 }
 
 static const char *why_not(const struct kafuka_zkc *z, int streams)
@@ -219,7 +220,7 @@ void kafuka_zkc_close(struct kafuka_zkc *z)
     mem_free(z->member_id);
     zkc_settings_fini(&z->settings);
     mailbox_fini(&z->mailbox);
-    ASSERT(pthread_cond_destroy(&z->changed) == 0);
+    MUST(pthread_cond_destroy(&z->changed) == 0);
     lock_fini(&z->lock);
     z->magic = 0;
     mem_free(z);
@@ -305,7 +306,7 @@ static void commit_asked(struct mail *mail)
         lock_take(&k->shell->lock);
         k->is_done = true;
         k->status = KAFUKA_ZKC_CLOSED;
-        ASSERT(pthread_cond_broadcast(&k->shell->changed) == 0);
+        MUST(pthread_cond_broadcast(&k->shell->changed) == 0);
         lock_release(&k->shell->lock);
         zkc_commit_unref(k);
         return;

@@ -112,7 +112,7 @@ static int write_random(uint64_t seed, int count)
                 struct arena a = {0};
                 struct buf out = {0};
                 kp_random(s, (int16_t)v, &seed, &a, msg);
-                ASSERT(kp_encode(s, (int16_t)v, msg, &out, NULL) == ERR_OK);
+                MUST(kp_encode(s, (int16_t)v, msg, &out, NULL) == ERR_OK);
                 put_i16((int)strlen(s->name));
                 put(s->name, strlen(s->name));
                 put_i16(v);
