@@ -83,8 +83,11 @@ static void *session_main(void *arg)
     struct pollfd p = {.fd = r->mailbox.fd, .events = POLLIN};
 
     (void)pthread_setname_np(pthread_self(), "session");
-    while (!atomic_load(&r->is_ending)) {
+    for (;;) {
         (void)mailbox_deliver(&r->mailbox);
+        /* after the mail: is_ending is set before the mail that tells of it is posted */
+        if (atomic_load(&r->is_ending))
+            break;
         int64_t wait_ms = -1;
         if (r->must_register) {
             wait_ms = i64_max(0, r->register_at_ms - clock_mono_ms());

@@ -389,6 +389,24 @@ START_TEST(a_broker_that_began_to_serve_after_the_first_probe_is_noticed)
 }
 END_TEST
 
+/* The thread of the session may be about to sleep when it is told to end. */
+START_TEST(a_stop_at_any_moment_ends_the_session_s_thread)
+{
+    enum { ROUNDS = 300, HANGS_S = 120 };
+    static struct node n;
+
+    (void)alarm(HANGS_S); /* a stop that hangs ends the program */
+    for (int i = 0; i < ROUNDS; i++) {
+        node_init(&n, 1, 9092);
+        node_start(&n, 5000);
+        for (volatile int spin = 0; spin < i * 200; spin++) /* another moment each round */
+            ;
+        node_fini(&n);
+    }
+    (void)alarm(0);
+}
+END_TEST
+
 START_TEST(our_own_bound_but_silent_socket_is_no_living_broker)
 {
     static struct node n;
@@ -608,6 +626,7 @@ int main(void)
     tcase_add_test(t, a_restart_ends_the_session_of_the_killed_process_and_makes_a_new_node);
     tcase_add_test(t, without_the_session_file_the_old_session_is_waited_for);
     tcase_add_test(t, a_broker_that_began_to_serve_after_the_first_probe_is_noticed);
+    tcase_add_test(t, a_stop_at_any_moment_ends_the_session_s_thread);
     tcase_add_test(t, our_own_bound_but_silent_socket_is_no_living_broker);
     tcase_add_test(t, the_wait_for_an_old_session_ends_when_the_broker_is_stopped);
     tcase_add_test(t, after_an_expiry_the_broker_registers_again_by_itself);
