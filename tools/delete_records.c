@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kafuka-delete-records: deletes the records of partitions before an offset, as a JSON file says.
  */
-#include "common/base/fsx.h"
 #include "tools/lib/admin.h"
+#include "tools/lib/json_file.h"
 #include "tools/lib/tool.h"
 
-#include <jansson.h>
 #include <stdio.h>
-
-enum { JSON_FILE_MAX = 64 * 1024 * 1024 };
 
 static const struct opt_spec specs[] = {
     ADMIN_OPTIONS,
@@ -65,21 +62,15 @@ static enum err take_cut(struct admin *a, const json_t *item, size_t index, stru
 static enum err read_file(struct admin *a, const char *path, struct cut **cuts_out,
                           size_t *count_out, struct errtext *why)
 {
-    struct buf text = {0};
-    json_error_t je;
     json_t *root = NULL, *list;
-    enum err rc = fsx_read_file(path, JSON_FILE_MAX, &text);
+    enum err rc = json_file_read("offset-json-file", path, &root, why);
 
     *count_out = 0;
-    if (rc != ERR_OK) {
-        errtext_set(why, "--offset-json-file %s: %s", path, err_reason(rc));
-        goto out;
-    }
-    root = json_loadb((const char *)text.p, text.len, 0, &je);
+    if (rc != ERR_OK)
+        return rc;
     list = json_object_get(root, "partitions");
     if (!json_is_array(list)) {
-        errtext_set(why, "--offset-json-file %s: %s", path,
-                    root == NULL ? je.text : "it has no array \"partitions\"");
+        errtext_set(why, "--offset-json-file %s: it has no array \"partitions\"", path);
         rc = ERR_INVALID;
         goto out;
     }
@@ -98,7 +89,6 @@ static enum err read_file(struct admin *a, const char *path, struct cut **cuts_o
     }
 out:
     json_decref(root);
-    buf_fini(&text);
     return rc;
 }
 

@@ -41,8 +41,12 @@ static const struct tool {
     {"get-offsets", cmd_get_offsets, "first, last or timed offsets of partitions",
      "GetOffsetShell"},
     {"healthcheck", cmd_healthcheck, "does a broker answer and belong to a cluster?", NULL},
+    {"leader-election", cmd_leader_election, "has new leaders of partitions elected",
+     "LeaderElectionCommand"},
     {"log-dirs", cmd_log_dirs, "what lies in the log directories of the brokers", "LogDirsCommand"},
     {"producer-perf-test", cmd_producer_perf_test, "measures producing", "ProducerPerformance"},
+    {"reassign-partitions", cmd_reassign_partitions,
+     "moves the replicas of partitions between brokers", "ReassignPartitionsCommand"},
     {"topics", cmd_topics, "creates, lists, describes, alters and deletes topics", "TopicCommand"},
 };
 

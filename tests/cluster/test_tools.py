@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands against real brokers: what they print is what Kafka's print, and every mistake is one line and a status."""
 import json
+import pathlib
 import re
 import subprocess
 import time
@@ -262,7 +263,9 @@ def test_healthcheck_and_unreachable_brokers_answer_at_once(cli):
 
 def test_every_command_helps_by_any_of_its_names(cli, tmp_path):
     commands = re.findall(r"^  ([a-z-]+)  +\S", cli.cluster.tool("--help").stdout, re.M)
-    assert len(commands) >= 14
+    assert len(commands) >= 18
+    manual = (pathlib.Path(__file__).resolve().parents[2] / "tools/man/kafuka.1").read_text().replace("\\-", "-").replace("\\fB", " ")
+    assert [name for name in commands if not re.search(rf"^\.B .*\b{name}\b", manual, re.M)] == []
     for name in commands:
         texts = set()
         for link in (f"kafuka-{name}", f"kafka-{name}.sh", f"kafka-{name}"):

@@ -136,3 +136,44 @@ def test_a_transactional_producer_ends_at_once_with_the_reason(cluster):
              f"bootstrap.servers={cluster.bootstrap}", "max.block.ms=60000")
     assert r.returncode != 0 and "TransactionalIdAuthorizationException" in r.stderr, r.stdout[-2000:] + r.stderr[-2000:]
     assert time.monotonic() - began < 40
+
+
+def test_our_reassign_and_election_tools_print_what_kafkas_do(cluster, tmp_path):
+    cluster.tool("topics", "--bootstrap-server", cluster.bootstrap, "--create", "--topic", "twice", "--replica-assignment", "0:1,1:2")
+    topics, plan, empty = tmp_path / "topics.json", tmp_path / "plan.json", tmp_path / "empty.json"
+    topics.write_text('{"topics": [{"topic": "twice"}]}')
+    plan.write_text(json.dumps({"partitions": [{"topic": "twice", "partition": 0, "replicas": [2, 0]},
+                                               {"topic": "twice", "partition": 1, "replicas": [1, 2]}]}))
+    empty.write_text('{"partitions": []}')
+
+    def theirs(main, *args):
+        r = java(f"org.apache.kafka.tools.{main}", "--bootstrap-server", cluster.bootstrap, *args)
+        return r.returncode, [line for line in r.stdout.splitlines() if not line.startswith("\tat ") and "Exception: " not in line]
+
+    def ours(name, *args):
+        r = cluster.tool(name, "--bootstrap-server", cluster.bootstrap, *args, check=False)
+        return r.returncode, r.stdout.splitlines()
+
+    def both(*args, main="reassign.ReassignPartitionsCommand", name="reassign-partitions"):
+        a, b = theirs(main, *args), ours(name, *args)
+        # theirs ends an error with an empty line behind the stack trace
+        assert (a[0], [x for x in a[1] if x]) == (b[0], [x for x in b[1] if x]), args
+
+    both("--list")
+    both("--verify", "--reassignment-json-file", plan)
+    both("--execute", "--reassignment-json-file", empty)
+    generated = [said[1] for said in (tool("--generate", "--topics-to-move-json-file", topics, "--broker-list", "0,2") for tool in (
+        lambda *a: theirs("reassign.ReassignPartitionsCommand", *a), lambda *a: ours("reassign-partitions", *a)))]
+    assert generated[0][:4] == generated[1][:4]
+    assert all({i for p in json.loads(g[4])["partitions"] for i in p["replicas"]} == {0, 2} for g in generated)
+    # the second of them finds what the first one did
+    a = theirs("reassign.ReassignPartitionsCommand", "--execute", "--reassignment-json-file", plan, "--throttle", "5000")
+    wait_until(lambda: "No partition" in ours("reassign-partitions", "--list")[1][0], 60, "the moves to end")
+    b = ours("reassign-partitions", "--execute", "--reassignment-json-file", plan, "--throttle", "5000")
+    assert a[0] == b[0] == 0 and len(a[1]) == len(b[1]) and [x for x in a[1] if "replicas" not in x] == [x for x in b[1] if "replicas" not in x]
+    wait_until(lambda: "No partition" in ours("reassign-partitions", "--list")[1][0], 60, "the moves to end")
+    both("--verify", "--reassignment-json-file", plan)
+    election = dict(main="LeaderElectionCommand", name="leader-election")
+    wait_until(lambda: cluster.leader_and_isr("twice", 1)[0] == 1, 30, "the preferred leader")
+    both("--election-type", "preferred", "--topic", "twice", "--partition", "1", **election)
+    both("--election-type", "unclean", "--all-topic-partitions", **election)

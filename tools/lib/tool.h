@@ -17,8 +17,10 @@ int cmd_doctor(int argc, char **argv);
 int cmd_dump_log(int argc, char **argv);
 int cmd_get_offsets(int argc, char **argv);
 int cmd_healthcheck(int argc, char **argv);
+int cmd_leader_election(int argc, char **argv);
 int cmd_log_dirs(int argc, char **argv);
 int cmd_producer_perf_test(int argc, char **argv);
+int cmd_reassign_partitions(int argc, char **argv);
 int cmd_topics(int argc, char **argv);
 
 #endif
