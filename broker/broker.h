@@ -4,6 +4,7 @@
 #ifndef BROKER_BROKER_H
 #define BROKER_BROKER_H
 
+#include "broker/server/descriptors.h"
 #include "common/base/base.h"
 #include "common/net/loop.h"
 
@@ -41,6 +42,7 @@ struct broker {
     int listener_count;
     const struct listener *inter_broker_listener;
     struct tls_context *inter_broker_tls; /* for connections to other brokers; NULL: plain */
+    struct descriptors descriptors; /* the limit on open files, and its shares */
     struct loop **loops;
     int loop_count;
     struct pool *io_pool; /* common/base/pool.h */

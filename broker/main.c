@@ -4,6 +4,7 @@
 
 #include "broker/config/config.h"
 #include "broker/run.h"
+#include "broker/server/descriptors.h"
 #include "common/base/fsx.h"
 #include "common/base/slog.h"
 
@@ -255,6 +256,7 @@ int main(int argc, char **argv)
     (void)mallopt(M_ARENA_MAX, 2);
     (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
     (void)mallopt(M_TRIM_THRESHOLD, 512 * 1024);
+    (void)descriptors_raise_limit();
     fault_init();
     set_signals();
     enum err rc = load_config(&a, &config, &why);

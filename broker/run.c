@@ -22,6 +22,7 @@
 #include "broker/http/http.h"
 #include "broker/http/metrics.h"
 #include "broker/live_configs.h"
+#include "broker/log/fd_cache.h"
 #include "broker/log/log_manager.h"
 #include "broker/metrics_page.h"
 #include "broker/notify.h"
@@ -29,6 +30,7 @@
 #include "broker/server/server.h"
 #include "broker/shutdown.h"
 #include "common/base/clock.h"
+#include "common/base/fsx.h"
 #include "common/base/pool.h"
 #include "common/base/slog.h"
 #include "controller/controller.h"
@@ -144,7 +146,7 @@ static enum err open_logs(struct run *r, struct errtext *why)
         .retention_check_interval_ms = c->log_retention_check_interval_ms,
         .checkpoint_interval_ms = i64_min(c->log_flush_offset_checkpoint_interval_ms,
                                           c->log_flush_start_offset_checkpoint_interval_ms),
-        .open_files_max = c->kafuka_open_files_max,
+        .open_files_max = r->broker.descriptors.files,
         .cleaner = live_configs_cleaner(c),
         .topic_config = topic_config,
         .dir_failed = dir_failed,
@@ -428,9 +430,21 @@ static void had_log(void *arg, struct log *l)
     b->had_logs = true;
 }
 
+static void share_descriptors(struct broker *b)
+{
+    b->descriptors =
+        descriptors_share(descriptors_raise_limit(), b->config->kafuka_open_files_max);
+    fsx_spares_keep(fd_cache_shed);
+    SLOG(INFO, "broker", "file descriptors", KV_I("limit", b->descriptors.limit),
+         KV_I("segment_files_max", b->descriptors.files),
+         KV_I("connections_max", b->descriptors.connections));
+}
+
 static enum err start(struct run *r, struct errtext *why)
 {
     struct broker *b = &r->broker;
+
+    share_descriptors(b);
     enum err rc = wanted_topics_parse(b->config, &r->wanted, why);
 
     if (rc == ERR_OK)
@@ -518,6 +532,7 @@ static void take_down(struct run *r)
     wanted_topics_free(&r->wanted);
     mem_free(b->loops);
     b->loops = NULL;
+    fsx_spares_drop();
 }
 
 bool run_is_hurried(void)

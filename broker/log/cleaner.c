@@ -106,10 +106,7 @@ static bool add_aborted(void *arg, const struct index_txn_entry *e)
 
 static enum err list_aborted(struct run *r, struct log_segment *s)
 {
-    errno = 0;
-    enum err rc = index_txn_each(s, add_aborted, r);
-
-    return rc != ERR_OK && (errno == EMFILE || errno == ENFILE) ? ERR_LIMIT : rc;
+    return index_txn_each(s, add_aborted, r);
 }
 
 /* Lock held. False: there is nothing to do. */
@@ -219,12 +216,11 @@ static enum err next_batch(struct run *r, struct segment_reader *rd, const struc
 
 static enum err open_source(struct run *r, struct segment_reader *rd, const struct source *s)
 {
-    errno = 0;
     enum err rc = segment_reader_open(rd, s->segment, 0, s->size);
 
-    if (rc != ERR_OK && (errno == EMFILE || errno == ENFILE))
-        return ERR_LIMIT; /* nothing is wrong with the file */
-    return rc == ERR_OK ? rc : set_aside(r, rd, rc == ERR_NOT_FOUND ? ERR_IO : rc, "open");
+    return rc == ERR_OK || rc == ERR_NO_DESCRIPTORS /* nothing is wrong with the file */
+               ? rc
+               : set_aside(r, rd, rc == ERR_NOT_FOUND ? ERR_IO : rc, "open");
 }
 
 /* ---- map */
@@ -314,7 +310,8 @@ static int32_t group_of(const struct run *r, int32_t first)
  * full one is another matter: the data are as they were, and compaction is what makes room. */
 static enum err write_failed(struct run *r, const char *what, enum err rc)
 {
-    if (rc == ERR_NO_SPACE || rc == ERR_NO_MEMORY || rc == ERR_LIMIT)
+    if (rc == ERR_NO_SPACE || rc == ERR_NO_MEMORY || rc == ERR_LIMIT ||
+        rc == ERR_NO_DESCRIPTORS)
         return rc;
     if (rc == ERR_TOO_LARGE) {
         errtext_set(r->why, "the compacted segment would be larger than a segment can be");

@@ -20,13 +20,9 @@ static void path_of(const struct clean_writer *w, const char *suffix, char out[S
                    w->base_offset, suffix);
 }
 
-/* LIMIT: descriptors are short, which says nothing about the disk. */
 static enum err open_new(const char *path, int *fd_out)
 {
-    errno = 0;
-    enum err rc = fsx_open(path, O_RDWR | O_CREAT | O_TRUNC, 0644, fd_out);
-
-    return rc != ERR_OK && (errno == EMFILE || errno == ENFILE) ? ERR_LIMIT : rc;
+    return fsx_open(path, O_RDWR | O_CREAT | O_TRUNC, 0644, fd_out);
 }
 
 enum err clean_writer_open(struct clean_writer *w, struct log_folder *folder, int64_t base_offset,

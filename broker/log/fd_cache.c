@@ -32,19 +32,24 @@ void fd_slot_init(struct fd_slot *s)
     *s = (struct fd_slot){.fd = -1};
 }
 
-/* Takes the least recently used file out when there are too many; its descriptor is for the caller
- * to close without the lock. */
-static int evict_locked(void)
+/* Takes the least recently used file out; its descriptor is for the caller to close without the
+ * lock. -1: all are in use. */
+static int take_oldest_locked(void)
 {
     struct fd_slot *victim = TAILQ_FIRST(&cache_lru);
 
-    if (cache_open <= cache_max || victim == NULL)
+    if (victim == NULL)
         return -1;
     int fd = victim->fd;
     TAILQ_REMOVE(&cache_lru, victim, link);
     victim->fd = -1;
     cache_open--;
     return fd;
+}
+
+static int evict_locked(void)
+{
+    return cache_open <= cache_max ? -1 : take_oldest_locked();
 }
 
 static void close_fd(int fd)
@@ -75,31 +80,51 @@ int fd_cache_try(struct fd_slot *s)
     return fd;
 }
 
-enum err fd_cache_open(struct fd_slot *s, const char *path, int flags, int *fd_out)
+/* Adds a user to the slot of the file that was opened as fd. Returns the descriptor to use. */
+static int keep(struct fd_slot *s, int fd)
 {
-    int fd, spare = -1;
+    int spare;
 
-    *fd_out = fd_cache_try(s);
-    if (*fd_out >= 0)
-        return ERR_OK;
-    enum err rc = fsx_open(path, O_RDWR | flags, 0644, &fd);
-    if (rc != ERR_OK)
-        return rc;
     cache_take();
     if (s->fd >= 0) { /* somebody else was faster */
         spare = fd;
-        *fd_out = add_user_locked(s);
+        fd = add_user_locked(s);
     } else {
-        *fd_out = s->fd = fd;
+        s->fd = fd;
         s->users = 1;
         cache_open++;
         spare = evict_locked();
     }
     lock_release(&cache_lock);
     close_fd(spare);
-    return ERR_OK;
+    return fd;
 }
 
+enum err fd_cache_open(struct fd_slot *s, const char *path, int flags, int *fd_out)
+{
+    int fd;
+
+    *fd_out = fd_cache_try(s);
+    if (*fd_out >= 0)
+        return ERR_OK;
+    enum err rc = fsx_open(path, O_RDWR | flags, 0644, &fd);
+    if (rc == ERR_OK)
+        *fd_out = keep(s, fd);
+    return rc;
+}
+
+enum err fd_cache_open_optional(struct fd_slot *s, const char *path, int *fd_out)
+{
+    int fd;
+
+    *fd_out = fd_cache_try(s);
+    if (*fd_out >= 0)
+        return ERR_OK;
+    enum err rc = fsx_open_optional(path, O_RDWR, &fd);
+    if (rc == ERR_OK)
+        *fd_out = keep(s, fd);
+    return rc;
+}
 void fd_cache_done(struct fd_slot *s)
 {
     cache_take();
@@ -123,6 +148,20 @@ void fd_cache_close(struct fd_slot *s)
     }
     lock_release(&cache_lock);
     close_fd(fd);
+}
+
+bool fd_cache_shed(void)
+{
+    enum { AT_A_TIME = 8 };
+    int count = 0;
+
+    for (int fd = 0; count < AT_A_TIME && fd >= 0; count += fd >= 0) {
+        cache_take();
+        fd = take_oldest_locked();
+        lock_release(&cache_lock);
+        close_fd(fd);
+    }
+    return count > 0;
 }
 
 int64_t fd_cache_open_count(void)

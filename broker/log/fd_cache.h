@@ -22,9 +22,14 @@ int fd_cache_try(struct fd_slot *s);
 /* Adds a user, opening the file at path for reading and writing if need be. flags: more for
  * open(2). No lock is held while it opens. */
 NODISCARD enum err fd_cache_open(struct fd_slot *s, const char *path, int flags, int *fd_out);
+/* The same for a caller who can do without: NO_DESCRIPTORS instead of waiting for one. */
+NODISCARD enum err fd_cache_open_optional(struct fd_slot *s, const char *path, int *fd_out);
 void fd_cache_done(struct fd_slot *s); /* takes a user away */
 /* Closes the descriptor; there must be no users. The slot's owner is about to be freed. */
 void fd_cache_close(struct fd_slot *s);
+/* Closes files that nobody uses, so that descriptors become free; false: there is none. For
+ * fsx_spares_keep. */
+bool fd_cache_shed(void);
 int64_t fd_cache_open_count(void); /* for metrics and tests */
 
 #endif

@@ -16,6 +16,11 @@
 
 void log_dir_fail(struct log_dir *d, const char *what, enum err rc)
 {
+    if (rc == ERR_NO_DESCRIPTORS) {
+        SLOG_EVERY(1000, ERROR, "log", "operation failed, to be retried: no file descriptor is free",
+                   KV_S("dir", d->path), KV_S("operation", what));
+        return;
+    }
     if (atomic_exchange(&d->is_offline, true))
         return;
     SLOG(ERROR, "log", "log directory goes offline", KV_S("dir", d->path), KV_S("while", what),
@@ -250,6 +255,19 @@ int log_range_fd(struct log_range *r)
     return fd;
 }
 
+int log_range_fd_optional(struct log_range *r)
+{
+    int fd;
+
+    ASSERT(r->segment != NULL);
+    if (r->has_fd)
+        return r->segment->file.fd;
+    if (segment_fd_optional(r->segment, &fd) != ERR_OK)
+        return -1;
+    r->has_fd = true;
+    return fd;
+}
+
 int log_range_try_fd(struct log_range *r)
 {
     int fd = r->has_fd ? r->segment->file.fd : fd_cache_try(&r->segment->file);
@@ -279,7 +297,7 @@ bool log_range_is_warm(struct log_range *r)
 void log_range_warm(struct log_range *r)
 {
     enum { STEP_BYTES = 64 * 1024 };
-    int fd = r->length <= 0 ? -1 : log_range_fd(r);
+    int fd = r->length <= 0 ? -1 : log_range_fd_optional(r);
 
     if (fd < 0)
         return;

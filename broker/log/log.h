@@ -45,6 +45,9 @@ struct log_range {
  * LRU of open files. -1 with errno when it can't be opened. May open a file: probe with
  * log_range_is_warm first on a loop. */
 int log_range_fd(struct log_range *r);
+/* Any thread; the same, but -1 at once when no descriptor is free: for answers to clients, of which
+ * slow ones keep theirs for long. */
+int log_range_fd_optional(struct log_range *r);
 /* Any thread, never blocks: the same when the file is open already, else -1. */
 int log_range_try_fd(struct log_range *r);
 /* Any thread, never blocks: is the file open and are the first and last page of the range in the

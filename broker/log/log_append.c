@@ -192,8 +192,10 @@ static enum err note_aborted(struct log *l, const struct txn_completed *t)
                                 .first_offset = t->first_offset,
                                 .last_offset = t->last_offset,
                                 .last_stable_offset = producer_state_lso_after(l->producers, t)};
+    bool did_wait = fsx_thread_may_wait(true); /* the batch is written: no way back */
     enum err rc = index_txn_append(log_active(l), &e);
 
+    (void)fsx_thread_may_wait(did_wait);
     if (rc != ERR_OK)
         log_dir_fail(l->dir, "write an index of aborted transactions", rc);
     return rc;

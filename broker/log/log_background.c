@@ -384,6 +384,7 @@ static void *background(void *arg)
         now_ms = clock_mono_ms();
         if (!is_due(&tick, now_ms))
             continue;
+        fsx_spares_refill();
         unlink_due(m);
         log_background_remove_doomed(m, now_ms, false);
         if (is_due(&flush, now_ms))

@@ -86,14 +86,14 @@ static int by_base(const void *a, const void *b)
 
 static enum err list_folder(const char *folder, struct listing *out)
 {
-    DIR *d = opendir(folder);
     const struct dirent *e;
-    enum err rc = ERR_OK;
+    DIR *d;
 
     out->count = 0;
     out->has_snapshots = false;
-    if (d == NULL)
-        return err_from_errno(errno);
+    enum err rc = fsx_opendir(folder, &d);
+    if (rc != ERR_OK)
+        return rc;
     while (rc == ERR_OK && (e = readdir(d)) != NULL)
         rc = note_file(folder, e->d_name, out);
     (void)closedir(d);

@@ -22,7 +22,7 @@ struct log_dir {
     bool was_clean;
     bool is_failure_told; /* manager's thread only */
 };
-/* Takes the dir offline, once, with a log line; the manager's thread tells the owner. Any lock. */
+/* Takes the dir offline, once, with a log line (not for NO_DESCRIPTORS: the disk is fine); the manager's thread tells the owner. Any lock. */
 void log_dir_fail(struct log_dir *d, const char *what, enum err rc);
 /* The manager's: see log_background.c. No-ops without a manager. */
 void log_manager_dir_failed(struct log_manager *m);

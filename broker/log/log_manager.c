@@ -257,11 +257,12 @@ static void load_add_name(struct load *ld, const char *name)
 
 static enum err list_dir(struct load *ld)
 {
-    DIR *d = opendir(ld->dir->path);
     const struct dirent *e;
+    DIR *d;
 
-    if (d == NULL)
-        return err_from_errno(errno);
+    enum err rc = fsx_opendir(ld->dir->path, &d);
+    if (rc != ERR_OK)
+        return rc;
     while ((e = readdir(d)) != NULL) {
         char path[SEGMENT_PATH_MAX];
         struct stat st;

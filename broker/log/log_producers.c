@@ -32,14 +32,15 @@ static int highest_first(const void *a, const void *b)
 
 static enum err list_snapshots(const struct log *l, struct snapshots *out)
 {
-    DIR *d = opendir(l->folder->path);
     const struct dirent *e;
     const char *suffix;
     int64_t offset;
+    DIR *d;
 
     *out = (struct snapshots){0};
-    if (d == NULL)
-        return err_from_errno(errno);
+    enum err rc = fsx_opendir(l->folder->path, &d);
+    if (rc != ERR_OK)
+        return rc;
     while ((e = readdir(d)) != NULL) {
         if (!segment_name_parse(e->d_name, &offset, &suffix) || strcmp(suffix, ".snapshot") != 0)
             continue;

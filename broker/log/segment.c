@@ -84,6 +84,17 @@ enum err segment_fd(struct log_segment *s, int flags, int *fd_out)
     return fd_cache_open(&s->file, path, flags, fd_out);
 }
 
+enum err segment_fd_optional(struct log_segment *s, int *fd_out)
+{
+    char path[SEGMENT_PATH_MAX];
+
+    *fd_out = fd_cache_try(&s->file);
+    if (LIKELY(*fd_out >= 0))
+        return ERR_OK;
+    segment_path(s, ".log", path);
+    return fd_cache_open_optional(&s->file, path, fd_out);
+}
+
 void segment_fd_done(struct log_segment *s)
 {
     fd_cache_done(&s->file);

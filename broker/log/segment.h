@@ -60,6 +60,8 @@ void segment_unref(struct log_segment **s); /* any thread; closes the file with 
 void segment_path(const struct log_segment *s, const char *suffix, char out[SEGMENT_PATH_MAX]);
 /* Opens the data file through the cache; segment_fd_done ends the use. flags: O_CREAT or 0. */
 NODISCARD enum err segment_fd(struct log_segment *s, int flags, int *fd_out);
+/* The same without O_CREAT; NO_DESCRIPTORS instead of waiting for one. */
+NODISCARD enum err segment_fd_optional(struct log_segment *s, int *fd_out);
 void segment_fd_done(struct log_segment *s);
 
 /* When the data file was last written to, by the file system; INT64_MAX: it is gone. Blocks. */

@@ -119,7 +119,7 @@ static int range_fd(struct conn_range *c)
     int fd;
 
     errno = 0;
-    fd = log_range_fd(&r);
+    fd = log_range_fd_optional(&r);
     c->is_open = r.has_fd;
     return fd;
 }

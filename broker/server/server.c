@@ -206,6 +206,17 @@ static void hand_over(struct server_socket *k, int fd)
 {
     struct server *s = k->server;
 
+    if (server_connections(s) >= s->broker->descriptors.connections) {
+        METRIC_ADD(connections_refused, 1);
+        SLOG_EVERY(1000, WARN, "net",
+                   "connection refused: it would take the file descriptors that log files need; "
+                   "raise the limit on open files (ulimit -n, LimitNOFILE)",
+                   KV_S("listener", k->listener->name),
+                   KV_I("connections", s->broker->descriptors.connections),
+                   KV_I("descriptor_limit", s->broker->descriptors.limit));
+        (void)close(fd);
+        return;
+    }
     if (server_connections(s) >= s->broker->config->max_connections) {
         METRIC_ADD(connections_refused, 1);
         SLOG_EVERY(1000, WARN, "net", "connection refused: max.connections",
@@ -244,7 +255,8 @@ static void on_acceptable(evutil_socket_t listening, short what UNUSED, void *ar
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            SLOG_EVERY(1000, ERROR, "net", "cannot accept a connection", KV_ERRNO());
+            SLOG_EVERY(1000, ERROR, "net", "cannot accept a connection, trying again soon",
+                       KV_I("pause_ms", ACCEPT_PAUSE_MS), KV_ERRNO());
             (void)event_del(k->event); /* else it would be tried without pause */
             loop_timer_arm(l, &k->pause, ACCEPT_PAUSE_MS);
         }

@@ -56,6 +56,9 @@ enum err err_from_errno(int errnum)
         return ERR_EXISTS;
     case ENOMEM:
         return ERR_NO_MEMORY;
+    case EMFILE:
+    case ENFILE:
+        return ERR_NO_DESCRIPTORS;
     default:
         last_io_errnum = strerrordesc_np(errnum) == NULL ? 0 : errnum;
         return ERR_IO;

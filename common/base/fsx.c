@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -16,12 +17,109 @@
 
 enum { STREAM_READ_BYTES = 65536 };
 
-enum err fsx_open(const char *path, int flags, mode_t mode, int *fd_out)
+/* ---- descriptors */
+static _Atomic int spares[FSX_SPARES];  /* 0: none; a descriptor + 1 */
+static bool (*_Atomic shed_file)(void); /* NULL: nobody waits */
+static _Thread_local bool never_waits;
+
+void fsx_spares_refill(void)
+{
+    if (atomic_load_explicit(&shed_file, memory_order_relaxed) == NULL)
+        return;
+    for (size_t i = 0; i < FSX_SPARES; i++) {
+        int none = 0;
+        if (atomic_load(&spares[i]) != 0)
+            continue;
+        int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            return; /* the next call tries again */
+        if (!atomic_compare_exchange_strong(&spares[i], &none, fd + 1))
+            (void)close(fd);
+    }
+}
+
+static bool use_spare(void)
+{
+    for (size_t i = 0; i < FSX_SPARES; i++) {
+        int spare = atomic_exchange(&spares[i], 0);
+        if (spare == 0)
+            continue;
+        (void)close(spare - 1);
+        return true;
+    }
+    return false;
+}
+
+void fsx_spares_keep(bool (*shed)(void))
+{
+    ASSERT(shed != NULL);
+    atomic_store(&shed_file, shed);
+    fsx_spares_refill();
+}
+
+void fsx_spares_drop(void)
+{
+    atomic_store(&shed_file, NULL);
+    while (use_spare())
+        ;
+}
+
+bool fsx_thread_may_wait(bool may)
+{
+    bool did = !never_waits;
+
+    never_waits = !may;
+    return did;
+}
+
+/* After a failure with EMFILE or ENFILE. False: there is nothing left to try. */
+static bool find_descriptor(const char *path, bool is_optional)
+{
+    enum { PAUSE_MS = 10 };
+    bool (*shed)(void) = atomic_load(&shed_file);
+
+    if (shed == NULL)
+        return false;
+    if (shed() || (!is_optional && use_spare()))
+        return true;
+    if (is_optional)
+        return false;
+    SLOG_EVERY(1000, ERROR, "file",
+               "no file descriptor is free to open a file: raise the limit on open files "
+               "(ulimit -n, LimitNOFILE)",
+               KV_S("path", path), KV_S("then", never_waits ? "fails" : "waits"));
+    if (never_waits)
+        return false;
+    (void)poll(NULL, 0, PAUSE_MS); /* another thread may close something */
+    return true;
+}
+
+static enum err open_file(const char *path, int flags, mode_t mode, bool is_optional, int *fd_out)
 {
     do
         *fd_out = open(path, flags | O_CLOEXEC, mode);
-    while (*fd_out < 0 && errno == EINTR);
-    return *fd_out < 0 ? err_from_errno(errno) : ERR_OK;
+    while (*fd_out < 0 && (errno == EINTR || ((errno == EMFILE || errno == ENFILE) &&
+                                              find_descriptor(path, is_optional))));
+    return *fd_out >= 0 ? ERR_OK : err_from_errno(errno);
+}
+
+enum err fsx_open(const char *path, int flags, mode_t mode, int *fd_out)
+{
+    return open_file(path, flags, mode, false, fd_out);
+}
+
+enum err fsx_open_optional(const char *path, int flags, int *fd_out)
+{
+    return open_file(path, flags, 0, true, fd_out);
+}
+
+enum err fsx_opendir(const char *path, DIR **dir_out)
+{
+    do
+        *dir_out = opendir(path);
+    while (*dir_out == NULL && (errno == EMFILE || errno == ENFILE) &&
+           find_descriptor(path, false));
+    return *dir_out != NULL ? ERR_OK : err_from_errno(errno);
 }
 
 enum err fsx_pwritev_all(int fd, struct iovec *iov, int iov_count, int64_t at)
@@ -218,12 +316,12 @@ enum err fsx_mkdir_p(const char *path, mode_t mode)
 
 enum err fsx_remove_tree(const char *path)
 {
-    DIR *d = opendir(path);
     struct dirent *e;
-    enum err rc = ERR_OK;
+    DIR *d;
 
-    if (d == NULL)
-        return errno == ENOENT ? ERR_OK : err_from_errno(errno);
+    enum err rc = fsx_opendir(path, &d);
+    if (rc != ERR_OK)
+        return rc == ERR_NOT_FOUND ? ERR_OK : rc;
     while (rc == ERR_OK && (e = readdir(d)) != NULL) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;

@@ -7,10 +7,33 @@
 
 #include "common/base/base.h"
 
+#include <dirent.h>
 #include <sys/uio.h>
+
+/* ---- descriptors
+ * That a process has no descriptor left (EMFILE, ENFILE) is no fault of a disk. A broker has some
+ * files open that it can do without, and spare descriptors that only files may take: fsx_open and
+ * fsx_opendir then close such a file, or a spare, and try again. When that is not enough they wait,
+ * and on an event loop, which must not wait, they fail with NO_DESCRIPTORS: a failure that may be
+ * tried again. Tools and tests that do not call fsx_spares_keep get NO_DESCRIPTORS at once. */
+
+enum { FSX_SPARES = 16 };
+/* From now on files wait for descriptors. shed: closes at least one file and returns true, or false
+ * when there is none to close; any thread, any lock may be held. */
+void fsx_spares_keep(bool (*shed)(void));
+/* Opens the spares that were used up, as far as descriptors are free now. To be called now and then.
+ */
+void fsx_spares_refill(void);
+void fsx_spares_drop(void); /* ends what fsx_spares_keep began; no thread waits any more */
+/* Whether this thread may wait for a descriptor; true at first. Returns what it was. */
+bool fsx_thread_may_wait(bool may);
 
 /* flags as for open(2); O_CLOEXEC is added. fd_out -1 on error. */
 NODISCARD enum err fsx_open(const char *path, int flags, mode_t mode, int *fd_out);
+/* As fsx_open for a file that the caller can do without: takes no spare and does not wait. */
+NODISCARD enum err fsx_open_optional(const char *path, int flags, int *fd_out);
+/* dir_out: closed with closedir(); NULL on error. */
+NODISCARD enum err fsx_opendir(const char *path, DIR **dir_out);
 /* Writes all of it or fails; short writes are continued. iov is changed. */
 NODISCARD enum err fsx_pwritev_all(int fd, struct iovec *iov, int iov_count, int64_t at);
 NODISCARD enum err fsx_pwrite_all(int fd, const void *p, size_t n, int64_t at);

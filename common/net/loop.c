@@ -6,6 +6,7 @@
 #include "common/net/loop.h"
 
 #include "common/base/clock.h"
+#include "common/base/fsx.h"
 #include "common/base/lock.h"
 #include "common/net/frame.h"
 
@@ -275,6 +276,7 @@ static void *thread_main(void *arg)
 
     CAST_OBJ(l, arg, LOOP_MAGIC);
     current = l;
+    (void)fsx_thread_may_wait(false);
     frame_store_use(&l->store);
     while (!l->is_stopping)
         MUST(event_base_loop(l->base, EVLOOP_NO_EXIT_ON_EMPTY) >= 0);

@@ -80,7 +80,8 @@ static void start_with(const char *options)
     memset(&metrics, 0, sizeof metrics);
     atomic_store(&throttle_ms, 0);
     atomic_store(&kept_request, NULL);
-    broker = (struct broker){.config = config, .id = 1};
+    broker = (struct broker){
+        .config = config, .id = 1, .descriptors = descriptors_share(4096, 1000)};
     ck_assert_msg(server_bind(&broker, &server, &why) == ERR_OK, "%s", why.text);
     ck_assert_int_eq(pool_start("io", 1, 10, &broker.io_pool), ERR_OK);
     broker.loops = xcalloc(2, sizeof broker.loops[0]);

@@ -8,9 +8,11 @@
 
 #include <check.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -486,6 +488,126 @@ START_TEST(threads_do_not_disturb_each_other)
 }
 END_TEST
 
+/* Takes every descriptor below a new, lower limit. */
+static struct rlimit own_limit;
+static int taken[128], taken_count;
+
+static void take_descriptors(void)
+{
+    struct rlimit low;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &own_limit), 0);
+    low = own_limit;
+    taken_count = 0;
+    taken[taken_count++] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    low.rlim_cur = (rlim_t)taken[0] + 8;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+    while (taken_count < (int)ARRAY_LEN(taken) &&
+           (taken[taken_count] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+        taken_count++;
+    ck_assert_int_eq(errno, EMFILE);
+}
+
+static void give_descriptors(void)
+{
+    while (taken_count > 0)
+        ck_assert_int_eq(close(taken[--taken_count]), 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &own_limit), 0);
+}
+
+START_TEST(a_lack_of_descriptors_is_no_failure_of_the_disk)
+{
+    struct log *l, *late;
+
+    options.dir_count = 1;
+    options.defaults.segment_bytes = 100;
+    start();
+    l = create("t", 0);
+    ck_assert_int_eq(append(l, 1), KE_NONE);
+    while (fd_cache_shed())
+        ;
+    take_descriptors();
+    ck_assert_int_eq(append(l, 1), KE_KAFKA_STORAGE_ERROR); /* it needs a new segment */
+    ck_assert_int_eq(log_manager_get_or_create(m, STR_LIT("t"), 1, uuid_random(),
+                                               &options.defaults, true, &partition_lock, &late,
+                                               &why),
+                     ERR_NO_DESCRIPTORS);
+    ck_assert_int_eq(log_dir_checkpoint(m, m->dirs[0], CHECKPOINT_START), ERR_NO_DESCRIPTORS);
+    give_descriptors();
+    ck_assert(!log_is_offline(l));
+    ck_assert_int_eq(failed_dirs, 0);
+    ck_assert_int_eq(log_end_offset(l), 1);
+    ck_assert_int_eq(append(l, 2), KE_NONE);
+    late = create("t", 1);
+    ck_assert_int_eq(append(late, 1), KE_NONE);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+    start();
+    ck_assert(m->dirs[0]->was_clean);
+    ck_assert_int_eq(log_end_offset(log_manager_find(m, STR_LIT("t"), 0)), 3);
+    ck_assert_int_eq(log_end_offset(log_manager_find(m, STR_LIT("t"), 1)), 1);
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
+START_TEST(files_take_the_descriptors_of_files_at_rest_and_then_the_spares)
+{
+    enum { ROLLS = 5 };
+    struct log *l;
+
+    options.dir_count = 1;
+    options.defaults.segment_bytes = 100;
+    start();
+    l = create("t", 0);
+    ck_assert_int_eq(append(l, 1), KE_NONE);
+    fsx_spares_keep(fd_cache_shed);
+    take_descriptors();
+    ck_assert_int_gt(fd_cache_open_count(), 0);
+    for (int i = 0; i < ROLLS; i++)
+        ck_assert_int_eq(append(l, 1), KE_NONE);
+    while (fd_cache_shed())
+        taken[taken_count++] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    (void)fsx_thread_may_wait(false); /* the spares are what is left */
+    ck_assert_int_eq(append(l, 1), KE_NONE);
+    (void)fsx_thread_may_wait(true);
+    give_descriptors();
+    fsx_spares_refill();
+    ck_assert(!log_is_offline(l));
+    ck_assert_int_eq(log_end_offset(l), ROLLS + 2);
+    fsx_spares_drop();
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
+/* As if another thread closed a descriptor while this one waits. */
+static int sheds;
+
+static bool shed_at_third_call(void)
+{
+    if (++sheds == 3)
+        ck_assert_int_eq(close(taken[--taken_count]), 0);
+    return false;
+}
+
+START_TEST(a_thread_that_may_wait_waits_for_a_descriptor)
+{
+    struct log *l;
+
+    options.dir_count = 1;
+    start();
+    l = create("t", 0);
+    while (fd_cache_shed())
+        ;
+    take_descriptors();
+    sheds = 0;
+    fsx_spares_keep(shed_at_third_call); /* there is room for no spare */
+    ck_assert_int_eq(append(l, 1), KE_NONE);
+    ck_assert_int_eq(sheds, 3);
+    fsx_spares_drop();
+    give_descriptors();
+    ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
 START_TEST(many_logs_are_flushed_together)
 {
     enum { LOGS = 200 };
@@ -568,6 +690,9 @@ int main(void)
     tcase_add_test(t, a_failed_dir_is_told_once_and_the_other_goes_on);
     tcase_add_test(t, rolled_segments_are_flushed_in_the_background);
     tcase_add_test(t, threads_do_not_disturb_each_other);
+    tcase_add_test(t, a_lack_of_descriptors_is_no_failure_of_the_disk);
+    tcase_add_test(t, files_take_the_descriptors_of_files_at_rest_and_then_the_spares);
+    tcase_add_test(t, a_thread_that_may_wait_waits_for_a_descriptor);
     tcase_add_test(t, many_logs_are_flushed_together);
     tcase_add_test(t, a_damaged_checkpoint_is_not_believed);
     suite_add_tcase(s, t);
