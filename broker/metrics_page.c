@@ -91,9 +91,20 @@ static bool group_history(void *arg, struct str group, struct buf *out)
     return coordinator_history_json(p->broker->groups, group, out);
 }
 
+/* The log goes on being read and written without ZooKeeper, but no leader and no topic changes. */
+static const char *why_not_ready(void *arg)
+{
+    const struct metrics_page *p = arg;
+
+    return coord_state_now(p->broker->coord) == COORD_CONNECTED
+               ? NULL
+               : "the broker has no connection to ZooKeeper";
+}
+
 void metrics_page_start(struct metrics_page *p, struct http *h)
 {
     ASSERT(p->broker != NULL && p->broker->replicas != NULL && p->broker->groups != NULL);
     http_add_metrics(h, print_modules, p);
     http_add_history(h, group_history, p);
+    http_add_reason(h, why_not_ready, p);
 }

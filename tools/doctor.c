@@ -364,6 +364,8 @@ static void check_partitions(struct doctor *d, const struct kp_MetadataResponse 
         for (int32_t p = 0; p < m->topics[t].partitions_count; p++) {
             partitions++;
             leaderless += m->topics[t].partitions[p].leader_id < 0;
+            d->under_replicated += m->topics[t].partitions[p].isr_nodes_count <
+                                   m->topics[t].partitions[p].replica_nodes_count;
         }
     }
     if (leaderless == 0) {
@@ -375,6 +377,19 @@ static void check_partitions(struct doctor *d, const struct kp_MetadataResponse 
     doctor_cure("start the brokers that hold their replicas; 'kafuka-describe --bootstrap-server "
                 "%s:%d' names them",
                 d->works_host, d->works_port);
+}
+
+/* Clients work without it for a while; what they then miss comes as a surprise later. */
+static void check_links_to_zookeeper(struct doctor *d)
+{
+    struct errtext why = {{0}};
+    const char *away;
+
+    if (admin_zookeeper(&d->admin, ADMIN_ANY, &away, &why) != ERR_OK || away == NULL)
+        return;
+    doctor_fail(d, "the broker has no connection to ZooKeeper: %s", away);
+    doctor_cure("start ZooKeeper, or mend the network between: until then no topic can be created "
+                "and no leader elected");
 }
 
 static void check_cluster(struct doctor *d)
@@ -413,6 +428,7 @@ static void check_cluster(struct doctor *d)
     }
     check_brokers(d);
     check_partitions(d, &m);
+    check_links_to_zookeeper(d);
 }
 
 static int examine(struct doctor *d, const struct opts *o)
@@ -427,7 +443,12 @@ static int examine(struct doctor *d, const struct opts *o)
         doctor_check_zookeeper(d, opts_text(o, "zookeeper", NULL));
     if (d->troubles == 0)
         printf("\nAll is well for a client on '%s'.\n", d->here);
-    else
+    if (d->troubles == 0 && d->under_replicated > 0)
+        printf("That is about connections: %d partition%s fewer replicas in sync than replicas; "
+               "'kafuka-describe --bootstrap-server %s:%d' says what the cluster lacks.\n",
+               d->under_replicated, d->under_replicated == 1 ? " has" : "s have", d->works_host,
+               d->works_port);
+    if (d->troubles > 0)
         printf("\n%d trouble%s found.\n", d->troubles, d->troubles == 1 ? "" : "s");
     return d->troubles == 0 ? 0 : 1;
 }

@@ -15,7 +15,9 @@ struct doctor {
     struct admin admin;
     int64_t step_ms, deadline_ms;
     int troubles;
-    char here[256]; /* name of this machine */
+    int32_t
+        under_replicated; /* partitions that lack in-sync replicas: no trouble of a connection */
+    char here[256];       /* name of this machine */
     /* the first bootstrap address that a broker answered at; NULL: none */
     const char *works_host;
     int32_t works_port;

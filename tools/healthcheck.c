@@ -18,7 +18,7 @@ static const struct opt_spec specs[] = {
 
 static const struct opt_command command = {
     .name = "healthcheck",
-    .summary = "does a broker answer and belong to a cluster? Exit status 0 or 1.",
+    .summary = "does a broker answer, belong to a cluster and reach ZooKeeper? Exit status 0 or 1.",
     .specs = specs,
     .spec_count = ARRAY_LEN(specs),
     .examples = "--bootstrap-server localhost:9092\n"
@@ -28,13 +28,16 @@ static const struct opt_command command = {
 static int check(struct admin *a, const struct opts *o, int64_t started_us)
 {
     struct errtext why = {{0}};
+    const char *away;
 
-    if (admin_brokers(a, &why) != ERR_OK)
+    if (admin_brokers(a, &why) != ERR_OK || admin_zookeeper(a, ADMIN_ANY, &away, &why) != ERR_OK)
         return opts_fail(o, "%s", why.text);
     if (a->metadata.brokers_count <= 0)
         return opts_fail(o, "the broker answers but is not registered in a cluster yet");
     if (a->metadata.controller_id < 0)
         return opts_fail(o, "the broker answers but knows no controller yet");
+    if (away != NULL)
+        return opts_fail(o, "the broker answers but is without ZooKeeper: %s", away);
     printf("healthy: %d broker%s, controller %d, cluster %.*s, answered in %.1f ms\n",
            a->metadata.brokers_count, a->metadata.brokers_count == 1 ? "" : "s",
            a->metadata.controller_id, STR_ARG(a->metadata.cluster_id),

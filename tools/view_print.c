@@ -261,12 +261,13 @@ static json_t *broker_json(const struct view_broker *b)
                       (json_int_t)d->bytes, "total_bytes", (json_int_t)d->total_bytes,
                       "usable_bytes", (json_int_t)d->usable_bytes));
     }
-    return json_pack("{s:i,s:o,s:i,s:o,s:b,s:o,s:i,s:i,s:i,s:i,s:i,s:o}", "id", b->id, "host",
+    return json_pack("{s:i,s:o,s:i,s:o,s:b,s:o,s:o,s:i,s:i,s:i,s:i,s:i,s:o}", "id", b->id, "host",
                      json_text(b->is_live ? b->host : NULL), "port", b->is_live ? b->port : -1,
                      "rack", json_text(b->rack), "live", (int)b->is_live, "unreachable",
-                     json_text(b->unreachable), "leaders", b->leaders, "preferred_leaders",
-                     b->preferred, "not_leading", b->not_leading, "replicas", b->replicas,
-                     "missing_replicas", b->missing, "log_dirs", dirs);
+                     json_text(b->unreachable), "no_zookeeper", json_text(b->no_zookeeper),
+                     "leaders", b->leaders, "preferred_leaders", b->preferred, "not_leading",
+                     b->not_leading, "replicas", b->replicas, "missing_replicas", b->missing,
+                     "log_dirs", dirs);
 }
 
 static json_t *topic_json(const struct view_topic *t)

@@ -24,6 +24,8 @@ struct http {
     void (*_Atomic print)(void *arg, struct buf *out); /* set last */
     void *history_arg;
     bool (*_Atomic history)(void *arg, struct str group, struct buf *out); /* set last */
+    void *reason_arg;
+    const char *(*_Atomic reason)(void *arg); /* set last */
     struct event_base *base;
     struct evhttp *evhttp;
     struct event *stop_event;
@@ -66,15 +68,23 @@ static void on_live(struct evhttp_request *req, void *arg UNUSED)
     send_text(req, HTTP_OK, "OK", "live\n", 5);
 }
 
-static void on_ready(struct evhttp_request *req, void *arg UNUSED)
+static void on_ready(struct evhttp_request *req, void *arg)
 {
-    static const char not_ready[] = "not ready: not registered, stopping, or no word from a "
-                                    "controller yet\n";
+    struct http *h = arg;
+    const char *(*reason)(void *reason_arg) = atomic_load(&h->reason);
+    const char *why = "not registered, stopping, or no word from a controller yet";
+    char text[256];
+    int len;
 
     if (METRIC_GET(is_ready) != 0)
-        send_text(req, HTTP_OK, "OK", "ready\n", 6);
+        why = reason == NULL ? NULL : reason(h->reason_arg);
+    len = why == NULL ? snprintf(text, sizeof text, "ready\n")
+                      : snprintf(text, sizeof text, "not ready: %s\n", why);
+    if (why == NULL)
+        send_text(req, HTTP_OK, "OK", text, (size_t)len);
     else
-        send_text(req, HTTP_SERVUNAVAIL, "Service Unavailable", not_ready, sizeof not_ready - 1);
+        send_text(req, HTTP_SERVUNAVAIL, "Service Unavailable", text,
+                  size_min((size_t)len, sizeof text - 1));
 }
 
 /* /groups/history?group=<urlencoded> */
@@ -213,8 +223,8 @@ static enum err start_thread(struct http *h)
     return ERR_OK;
 }
 
-enum err http_start(const struct conn_stats *connections, const char *listener,
-                    struct http **out, struct errtext *why)
+enum err http_start(const struct conn_stats *connections, const char *listener, struct http **out,
+                    struct errtext *why)
 {
     struct http *h;
     enum err rc;
@@ -250,6 +260,14 @@ void http_add_metrics(struct http *h, void (*print)(void *arg, struct buf *out),
         return;
     h->print_arg = arg;
     atomic_store(&h->print, print);
+}
+
+void http_add_reason(struct http *h, const char *(*reason)(void *arg), void *arg)
+{
+    if (h == NULL)
+        return;
+    h->reason_arg = arg;
+    atomic_store(&h->reason, reason);
 }
 
 void http_add_history(struct http *h, bool (*history)(void *arg, struct str group, struct buf *out),

@@ -18,6 +18,9 @@ void http_add_metrics(struct http *h, void (*print)(void *arg, struct buf *out),
 /* The same for /groups/history: history appends JSON, false is 404. */
 void http_add_history(struct http *h, bool (*history)(void *arg, struct str group, struct buf *out),
                       void *arg);
+/* The same for /ready, while kafuka_ready is 1: reason tells on the http thread why the broker
+ * cannot serve fully (static text), NULL: it can. */
+void http_add_reason(struct http *h, const char *(*reason)(void *arg), void *arg);
 void http_stop(struct http **h); /* NULL is fine */
 int32_t http_port(const struct http *h);
 

@@ -104,6 +104,18 @@ def test_zookeeper_that_does_not_fit(shared_cluster):
         zk.close()
 
 
+def test_well_connections_are_not_called_a_well_cluster(make_cluster):
+    c = make_cluster(count=2)
+    c.create_topic("halved", 3, 2)
+    c.wait_isr("halved", 3, 2)
+    c.brokers[1].stop()
+    c.wait_brokers()
+    c.wait_isr("halved", 3, 1)
+    said = doctor(c, bootstrap=c.brokers[0].address, status=0)
+    assert "All is well for a client" in said
+    assert "That is about connections: 3 partitions have fewer replicas in sync than replicas; 'kafuka-describe" in said
+
+
 def advertise(cluster, addresses, inside=True):
     """Restarts the brokers so that some advertise other addresses to clients. inside: among themselves they use a listener that works.
     (The harness could not wait for such a cluster to start.)"""

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from cluster import BUILD, wait_until
+from cluster import BUILD, free_ports, wait_until
 
 
 @pytest.fixture
@@ -246,6 +246,39 @@ def test_describe_names_what_is_wrong(make_cluster):
     c.brokers[2].start()
     c.wait_isr("well", 3, 3)
     wait_until(lambda: page().returncode == 0, 30, "a healthy cluster again")
+
+
+def test_zookeeper_that_is_away_is_told(make_cluster):
+    port = free_ports(1)[0]
+    c = make_cluster(options={"zookeeper.session.timeout.ms": 60000}, broker_options={0: {"http.listener": f"127.0.0.1:{port}"}})
+    c.wait_brokers()
+    c.create_topic("kept", 2, 3)
+    c.wait_isr("kept", 2, 3)
+
+    def tool(name, *args):
+        return c.tool(name, "--bootstrap-server", c.bootstrap, *args, check=False)
+
+    def ready():
+        r = subprocess.run(["curl", "-s", "-w", "%{http_code}", f"http://127.0.0.1:{port}/ready"], capture_output=True, text=True, timeout=30)
+        return r.stdout.splitlines()
+
+    wait_until(lambda: ready() == ["ready", "200"], 30, "the broker to be ready")
+    wait_until(lambda: tool("describe").returncode == 0, 30, "a healthy cluster")
+    c.zookeeper.kill()
+    wait_until(lambda: ready() == ["not ready: the broker has no connection to ZooKeeper", "503"], 30, "/ready to say it")
+    wait_until(lambda: "brokers 0, 1, 2 have no connection to ZooKeeper" in tool("describe").stdout, 30, "describe to name all brokers")
+    r = tool("describe")
+    assert r.returncode == 1 and "UNHEALTHY" in r.stdout and "start ZooKeeper" in r.stdout, r.stdout
+    view = json.loads(tool("describe", "--json").stdout)
+    assert not view["healthy"] and all("ZooKeeper" in b["no_zookeeper"] for b in view["brokers"])
+    r = tool("healthcheck")
+    assert r.returncode == 1 and "without ZooKeeper" in r.stderr and r.stdout == ""
+    r = tool("doctor")
+    assert r.returncode == 1 and "FAIL the broker has no connection to ZooKeeper" in r.stdout, r.stdout
+    c.zookeeper.start()
+    wait_until(lambda: ready() == ["ready", "200"] and tool("healthcheck").returncode == 0 and tool("describe").returncode == 0, 60,
+               "all to be well again")
+    assert all(b["no_zookeeper"] is None for b in json.loads(tool("describe", "--json").stdout)["brokers"])
 
 
 def test_healthcheck_and_unreachable_brokers_answer_at_once(cli):

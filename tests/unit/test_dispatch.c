@@ -494,6 +494,11 @@ static void get(const char *path, char *out, size_t size)
     close(fd);
 }
 
+static const char *no_coordination(void *arg UNUSED)
+{
+    return "something is away";
+}
+
 START_TEST(the_pages_tell_what_happened)
 {
     static char text[100000];
@@ -514,6 +519,10 @@ START_TEST(the_pages_tell_what_happened)
     METRIC_SET(is_ready, 1);
     get("/ready", text, sizeof text);
     ck_assert_ptr_nonnull(strstr(text, "200 OK"));
+    http_add_reason(http, no_coordination, NULL);
+    get("/ready", text, sizeof text);
+    ck_assert_ptr_nonnull(strstr(text, "503"));
+    ck_assert_ptr_nonnull(strstr(text, "\r\n\r\nnot ready: something is away\n"));
     get("/nothing", text, sizeof text);
     ck_assert_ptr_nonnull(strstr(text, "404"));
     close(fd);

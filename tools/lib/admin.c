@@ -15,7 +15,8 @@ enum {
     DEFAULT_TIMEOUT_MS = 30000,
     CONNECT_TIMEOUT_MS = 10000,
     RETRY_PAUSE_MS = 50,
-    HOST_MAX = 255
+    HOST_MAX = 255,
+    RESOURCE_BROKER = 4
 };
 
 void *admin_alloc(struct admin *a, size_t count, size_t size)
@@ -371,6 +372,29 @@ enum err admin_brokers(struct admin *a, struct errtext *why)
     struct kp_MetadataResponse m;
 
     return admin_metadata(a, none, 0, &m, why);
+}
+
+enum err admin_zookeeper(struct admin *a, int32_t node, const char **away_out, struct errtext *why)
+{
+    struct kp_IncrementalAlterConfigsRequest request;
+    struct kp_IncrementalAlterConfigsRequest_AlterConfigsResource resource;
+    struct kp_IncrementalAlterConfigsResponse response;
+    enum err rc;
+
+    *away_out = NULL;
+    kp_defaults(&kp_IncrementalAlterConfigsRequest_schema, &request);
+    kp_defaults(&kp_IncrementalAlterConfigsRequest_AlterConfigsResource_schema, &resource);
+    resource.resource_type = RESOURCE_BROKER;
+    resource.resource_name = STR_LIT(""); /* all brokers: any of them may be asked */
+    request.resources = &resource;
+    request.resources_count = 1;
+    request.validate_only = true;
+    rc = admin_call(a, node, KP_API_INCREMENTAL_ALTER_CONFIGS, BCLIENT_NEWEST, &request, &response,
+                    NULL, why);
+    if (rc == ERR_OK && response.responses_count == 1 &&
+        response.responses[0].error_code == KE_REQUEST_TIMED_OUT)
+        *away_out = admin_error(a, KE_REQUEST_TIMED_OUT, response.responses[0].error_message);
+    return rc == ERR_UNSUPPORTED ? ERR_OK : rc;
 }
 
 bool admin_retry_controller(struct admin *a, int64_t deadline_ms)

@@ -76,6 +76,12 @@ NODISCARD enum err admin_metadata(struct admin *a, const char *const *names, siz
 /* Only brokers and controller. */
 NODISCARD enum err admin_brokers(struct admin *a, struct errtext *why);
 
+/* Asks node (an id or ADMIN_ANY) to check a change of configurations that changes nothing, which
+ * it cannot without ZooKeeper. *away_out: what the broker says when it has none, else NULL, also
+ * when it does not tell. ERR_OK when it answered. */
+NODISCARD enum err admin_zookeeper(struct admin *a, int32_t node, const char **away_out,
+                                   struct errtext *why);
+
 /* For NOT_CONTROLLER: forgets who it is and waits a moment. False when deadline_ms has passed. */
 bool admin_retry_controller(struct admin *a, int64_t deadline_ms);
 

@@ -201,6 +201,27 @@ static void judge_partitions(struct view *v, struct arena *a)
              "replicas come back by themselves once their broker runs and has caught up");
 }
 
+static void judge_zookeeper(struct view *v, struct arena *a)
+{
+    const char *said = NULL;
+    struct buf ids = {0};
+    int32_t count = 0;
+
+    for (int32_t i = 0; i < v->broker_count; i++) {
+        if (v->brokers[i].no_zookeeper == NULL)
+            continue;
+        said = v->brokers[i].no_zookeeper;
+        buf_printf(&ids, "%s%d", count++ == 0 ? "" : ", ", v->brokers[i].id);
+    }
+    if (count > 0)
+        find(v, VIEW_PROBLEM,
+             text(a, "broker%s %s %s no connection to ZooKeeper: %s", plural(count), buf_cstr(&ids),
+                  count == 1 ? "has" : "have", said),
+             "start ZooKeeper, or mend the network to it: records are written and read meanwhile, "
+             "but no leader, ISR, topic or configuration can change");
+    buf_fini(&ids);
+}
+
 static void judge_dirs(struct view *v, struct arena *a, const struct view_broker *b)
 {
     for (int32_t i = 0; i < b->dir_count; i++) {
@@ -340,6 +361,7 @@ void view_judge(struct view *v, struct arena *a)
         find(v, VIEW_PROBLEM,
              "there is no controller: leaders cannot change, topics cannot be made",
              "one is elected within moments; if not, check that the brokers reach ZooKeeper");
+    judge_zookeeper(v, a);
     judge_partitions(v, a);
     judge_brokers(v, a);
     judge_balance(v, a);

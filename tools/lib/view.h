@@ -21,6 +21,8 @@ struct view_broker {
     const char *rack;        /* NULL: none */
     bool is_live;            /* registered */
     const char *unreachable; /* why it does not answer from here; NULL: it does, or was not asked */
+    const char
+        *no_zookeeper; /* what it says of ZooKeeper being away; NULL: it is not, or no word */
     struct view_dir *dirs;
     int32_t dir_count;
     /* by view_judge() */
@@ -74,8 +76,8 @@ NODISCARD enum err view_read(struct admin *a, struct arena *arena, struct view *
                              struct errtext *why);
 NODISCARD enum err view_read_zookeeper(struct coord *c, struct arena *arena, struct view *out,
                                        struct errtext *why);
-/* Log directories of the live brokers, into brokers[] and topics[]; a broker that does not answer
- * is marked. */
+/* Log directories of the live brokers, into brokers[] and topics[], and whether they have
+ * ZooKeeper; a broker that does not answer is marked. */
 void view_read_dirs(struct admin *a, struct arena *arena, struct view *v);
 
 #endif

@@ -203,7 +203,9 @@ void view_read_dirs(struct admin *a, struct arena *arena, struct view *v)
                         &response, NULL, &why);
         if (rc == ERR_OK && response.error_code == KE_NONE)
             take_dirs(&response, arena, v, &v->brokers[i]);
-        else if (rc != ERR_OK && rc != ERR_UNSUPPORTED)
+        if (rc == ERR_OK)
+            rc = admin_zookeeper(a, v->brokers[i].id, &v->brokers[i].no_zookeeper, &why);
+        if (rc != ERR_OK && rc != ERR_UNSUPPORTED)
             v->brokers[i].unreachable = arena_strdup(arena, why.text, strlen(why.text));
     }
 }
