@@ -15,7 +15,7 @@
 #include "common/protocol/messages.h"
 #include "controller/controller.h"
 
-enum { KEY = 7, VERSION = 3, LOOK_MS = 1000, LOOK_AGAIN_MS = 100 };
+enum { VERSION = 3, LOOK_MS = 1000, LOOK_AGAIN_MS = 100 };
 
 struct attempt {
     struct broker *broker;
@@ -127,8 +127,8 @@ static void ask_over_network(struct attempt *a, const struct metadata *m, int32_
                                .on_close = connection_ended,
                                .arg = a};
     a->client = client_open(&o);
-    if (client_send(a->client, KEY, VERSION, &a->request, b->config->request_timeout_ms,
-                    response_came, a, &why) != ERR_OK) {
+    if (client_send(a->client, KP_API_CONTROLLED_SHUTDOWN, VERSION, &a->request,
+                    b->config->request_timeout_ms, response_came, a, &why) != ERR_OK) {
         client_close(&a->client);
         finish(a, false, -1, why.text);
     }
@@ -147,8 +147,8 @@ static void begin(void *arg)
         finish(a, false, -1, "there is no controller now");
     } else if (id == b->id) {
         a->asks_own = true;
-        controller_request(b->controller, KEY, VERSION, &a->request, loop_mailbox(b->loops[0]),
-                           own_controller_done, a);
+        controller_request(b->controller, KP_API_CONTROLLED_SHUTDOWN, VERSION, &a->request,
+                           loop_mailbox(b->loops[0]), own_controller_done, a);
     } else {
         ask_over_network(a, m, id);
     }

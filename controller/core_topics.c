@@ -3,24 +3,16 @@
  * zkCli. A znode without a topic id gets one before the topic comes to life. */
 #include "controller/core_model.h"
 
-enum { TOPIC_NAME_MAX = 249 }; /* with "-<partition>" and "-delete" it is still a file's name */
-
-/* A person with zkCli can make any node; a name that cannot be a folder's would take brokers' log
- * directories offline. */
-static bool name_is_legal(const char *z)
-{
-    size_t n = strspn(z, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
-
-    return n > 0 && n <= TOPIC_NAME_MAX && z[n] == '\0' && strcmp(z, ".") != 0 &&
-           strcmp(z, "..") != 0;
-}
+#include "common/base/topic_name.h"
 
 static void topic_new(struct controller_core *core, struct str name)
 {
     struct core_topic *t = core_topic_add(core, name);
 
     t->seen = core->topics_generation;
-    if (!name_is_legal(t->name)) { /* noted, so that it is said once; it can be deleted */
+    /* A person with zkCli can make any node; a name that cannot be a folder's would take brokers'
+     * log directories offline. It is noted, so that it is said once, and can be deleted. */
+    if (!topic_name_is_valid(str_of(t->name))) {
         core_trace_topic(core, TRACE_TOPIC_INVALID, t->name, "its name is not legal");
         return;
     }

@@ -3,7 +3,7 @@
 #include "tools/lib/admin.h"
 #include "tools/lib/tool.h"
 
-#include "common/zk/zkdoc.h"
+#include "common/base/json_writer.h"
 
 #include <stdio.h>
 
@@ -95,35 +95,32 @@ static enum err describe(struct admin *a, int32_t id, const struct kp_MetadataRe
 }
 
 static void add_dir(const struct kp_DescribeLogDirsResponse_DescribeLogDirsResult *d,
-                    struct buf *out)
+                    struct json_writer *w)
 {
-    bool is_first = true;
-    char *name = str_dup(d->log_dir);
+    struct buf name = {0};
 
-    buf_printf(out, "{\"partitions\":[");
+    json_write_object(w, NULL);
+    json_write_array(w, "partitions");
     for (int32_t t = 0; t < d->topics_count; t++) {
         for (int32_t p = 0; p < d->topics[t].partitions_count; p++) {
             const struct kp_DescribeLogDirsResponse_DescribeLogDirsPartition *part =
                 &d->topics[t].partitions[p];
 
-            buf_printf(out,
-                       "%s{\"partition\":\"%.*s-%d\",\"size\":%" PRId64 ",\"offsetLag\":%" PRId64
-                       ",\"isFuture\":%s}",
-                       is_first ? "" : ",", STR_ARG(d->topics[t].name), part->partition_index,
-                       part->partition_size, part->offset_lag,
-                       part->is_future_key ? "true" : "false");
-            is_first = false;
+            name.len = 0;
+            buf_printf(&name, "%.*s-%d", STR_ARG(d->topics[t].name), part->partition_index);
+            json_write_object(w, NULL);
+            json_write_text(w, "partition", buf_cstr(&name));
+            json_write_int(w, "size", part->partition_size);
+            json_write_int(w, "offsetLag", part->offset_lag);
+            json_write_bool(w, "isFuture", part->is_future_key);
+            json_write_end(w);
         }
     }
-    buf_printf(out, "],\"error\":");
-    if (d->error_code == KE_NONE)
-        buf_printf(out, "null");
-    else
-        zkdoc_json_string(out, kerr_text(d->error_code));
-    buf_printf(out, ",\"logDir\":");
-    zkdoc_json_string(out, name == NULL ? "" : name);
-    buf_printf(out, "}");
-    mem_free(name);
+    json_write_end(w);
+    json_write_text(w, "error", d->error_code == KE_NONE ? NULL : kerr_text(d->error_code));
+    json_write_str(w, "logDir", d->log_dir.len < 0 ? STR_LIT("") : d->log_dir);
+    json_write_end(w);
+    buf_fini(&name);
 }
 
 /* Topics named on the command line into names; their number. */
@@ -147,6 +144,7 @@ static int run(struct admin *a, const struct opts *o)
     struct kp_MetadataResponse m;
     struct errtext why = {{0}};
     struct buf out = {0};
+    struct json_writer w = json_write_to(&out);
     int32_t *ids, count;
     int rc = 0;
     const char **names = admin_alloc(a, topics == NULL ? 0 : strlen(topics) + 1, sizeof *names);
@@ -164,7 +162,9 @@ static int run(struct admin *a, const struct opts *o)
     buf_printf(&out, "Received log directory information from brokers ");
     for (int32_t i = 0; i < count; i++)
         buf_printf(&out, "%s%d", i == 0 ? "" : ",", ids[i]);
-    buf_printf(&out, "\n{\"brokers\":[");
+    buf_add(&out, "\n", 1);
+    json_write_object(&w, NULL);
+    json_write_array(&w, "brokers");
     for (int32_t i = 0; rc == 0 && i < count; i++) {
         struct kp_DescribeLogDirsResponse response;
 
@@ -176,14 +176,19 @@ static int run(struct admin *a, const struct opts *o)
             rc = opts_fail(o, "broker %d: %s", ids[i], kerr_text(response.error_code));
             break;
         }
-        buf_printf(&out, "%s{\"broker\":%d,\"logDirs\":[", i == 0 ? "" : ",", ids[i]);
-        for (int32_t d = 0; d < response.results_count; d++) {
-            buf_printf(&out, "%s", d == 0 ? "" : ",");
-            add_dir(&response.results[d], &out);
-        }
-        buf_printf(&out, "]}");
+        json_write_object(&w, NULL);
+        json_write_int(&w, "broker", ids[i]);
+        json_write_array(&w, "logDirs");
+        for (int32_t d = 0; d < response.results_count; d++)
+            add_dir(&response.results[d], &w);
+        json_write_end(&w);
+        json_write_end(&w);
     }
-    buf_printf(&out, "],\"version\":1}\n");
+    json_write_end(&w);
+    json_write_int(&w, "version", 1);
+    json_write_end(&w);
+    json_write_done(&w);
+    buf_add(&out, "\n", 1);
     if (rc == 0)
         (void)fwrite(out.p, 1, out.len, stdout);
     buf_fini(&out);

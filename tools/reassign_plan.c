@@ -2,7 +2,7 @@
 /* Lists of partitions with replicas. They are sorted once and then searched. */
 #include "tools/reassign_plan.h"
 
-#include "common/zk/zkdoc.h"
+#include "common/base/json_writer.h"
 #include "tools/lib/mem.h"
 #include "tools/lib/opt.h"
 
@@ -270,18 +270,27 @@ void reassign_print_ids(struct reassign_ids list, struct buf *out)
 
 void reassign_print_json(const struct reassign_plan *p, struct buf *out)
 {
-    buf_printf(out, "{\"version\":1,\"partitions\":[");
+    struct json_writer w = json_write_to(out);
+
+    json_write_object(&w, NULL);
+    json_write_int(&w, "version", 1);
+    json_write_array(&w, "partitions");
     for (int32_t i = 0; i < p->count; i++) {
-        buf_printf(out, "%s{\"topic\":", i == 0 ? "" : ",");
-        zkdoc_json_string(out, p->parts[i].topic);
-        buf_printf(out, ",\"partition\":%d,\"replicas\":[", p->parts[i].partition);
-        reassign_print_ids(p->parts[i].replicas, out);
-        buf_printf(out, "],\"log_dirs\":[");
-        for (int32_t k = 0; k < p->parts[i].replicas.count; k++)
-            buf_printf(out, "%s\"%s\"", k == 0 ? "" : ",", any_log_dir);
-        buf_printf(out, "]}");
+        const struct reassign_part *part = &p->parts[i];
+
+        json_write_object(&w, NULL);
+        json_write_text(&w, "topic", part->topic);
+        json_write_int(&w, "partition", part->partition);
+        json_write_ints(&w, "replicas", part->replicas.ids, part->replicas.count);
+        json_write_array(&w, "log_dirs");
+        for (int32_t k = 0; k < part->replicas.count; k++)
+            json_write_text(&w, NULL, any_log_dir);
+        json_write_end(&w);
+        json_write_end(&w);
     }
-    buf_printf(out, "]}");
+    json_write_end(&w);
+    json_write_end(&w);
+    json_write_done(&w);
 }
 
 /* The end of the topic that begins at first. */

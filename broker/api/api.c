@@ -5,8 +5,6 @@
 #include "broker/api/api.h"
 #include "common/protocol/messages.h"
 
-enum { TOPIC_NAME_MAX = 249 };
-
 const char api_no_transactions_text[] =
     "transactions are not supported by this version of kafuka (" PACKAGE_VERSION
     "): use a producer without transactional.id";
@@ -56,29 +54,6 @@ struct str api_strdup(struct request *r, const char *text)
 const char *api_strdup_str(struct request *r, struct str s)
 {
     return arena_strdup(&r->arena, s.len > 0 ? s.p : "", (size_t)i32_max(s.len, 0));
-}
-
-const char *api_topic_name_fault(struct str name)
-{
-    if (name.len <= 0)
-        return "a topic name must not be empty";
-    if (name.len > TOPIC_NAME_MAX)
-        return "a topic name has at most 249 characters";
-    if (str_eq_z(name, ".") || str_eq_z(name, ".."))
-        return "a topic must not be called '.' or '..'";
-    for (int32_t i = 0; i < name.len; i++) {
-        char c = name.p[i];
-        bool is_fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '.' || c == '_' || c == '-';
-        if (!is_fine)
-            return "a topic name consists of ASCII letters, digits, '.', '_' and '-'";
-    }
-    return NULL;
-}
-
-bool api_topic_name_is_valid(struct str name)
-{
-    return api_topic_name_fault(name) == NULL;
 }
 
 bool api_topic_is_internal(struct str name)

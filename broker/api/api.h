@@ -48,10 +48,7 @@ void api_raise_limit(struct request *r, size_t count, size_t size);
 struct str api_strdup(struct request *r, const char *text);
 /* The same of a borrowed string, terminated; NULL when there is no memory. */
 const char *api_strdup_str(struct request *r, struct str s);
-bool api_topic_name_is_valid(struct str name);
 bool api_topic_is_internal(struct str name);
-/* Why a name is refused; constant text. */
-const char *api_topic_name_fault(struct str name);
 /* Said with TRANSACTIONAL_ID_AUTHORIZATION_FAILED to whoever asks for a transaction, until there is
  * a transaction coordinator: with that code librdkafka and Kafka's Java producer end at once, while
  * they would ask again for minutes after COORDINATOR_NOT_AVAILABLE or NOT_COORDINATOR. */

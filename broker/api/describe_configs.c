@@ -6,6 +6,7 @@
 #include "broker/api/handlers.h"
 #include "broker/api/task.h"
 #include "broker/config/config.h"
+#include "common/base/topic_name.h"
 #include "common/protocol/codec.h"
 #include "common/zk/zkadmin.h"
 
@@ -196,8 +197,8 @@ static void check_topic(struct request *r, struct str name, result *to)
 {
     if (!authorize(r, ACL_DESCRIBE_CONFIGS, ACL_TOPIC, name))
         fail(to, KE_TOPIC_AUTHORIZATION_FAILED, "not allowed to describe this topic's configs");
-    else if (!api_topic_name_is_valid(name))
-        fail(to, KE_INVALID_TOPIC_EXCEPTION, api_topic_name_fault(name));
+    else if (!topic_name_is_valid(name))
+        fail(to, KE_INVALID_TOPIC_EXCEPTION, topic_name_fault(name));
     else if (metadata_topic(metadata_current(r), name) == NULL)
         fail(to, KE_UNKNOWN_TOPIC_OR_PARTITION, "no topic has this name");
 }

@@ -11,6 +11,7 @@
 #include "broker/broker.h"
 #include "broker/replica/replicas.h"
 #include "common/base/slog.h"
+#include "common/base/topic_name.h"
 #include "common/protocol/messages.h"
 
 struct control { /* in the request's arena */
@@ -36,7 +37,7 @@ static struct control *control_new(struct request *r, int64_t partitions)
 
 static void control_add(struct control *c, const struct replicas_order *o)
 {
-    if (!api_topic_name_is_valid(o->topic) || o->partition < 0) {
+    if (!topic_name_is_valid(o->topic) || o->partition < 0) {
         c->refused[c->refused_count] = *o;
         c->refused[c->refused_count++].result = KE_INVALID_REQUEST;
     } else {

@@ -10,6 +10,7 @@
 #include "broker/api/task.h"
 #include "broker/api/topic_create.h"
 #include "broker/config/config.h"
+#include "common/base/topic_name.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 
@@ -143,7 +144,7 @@ static int16_t missing_error(struct str name, const struct topic_create *created
 {
     const struct topic_create_item *item =
         created == NULL ? NULL : topic_create_find(created, name);
-    if (!api_topic_name_is_valid(name))
+    if (!topic_name_is_valid(name))
         return KE_INVALID_TOPIC_EXCEPTION;
     if (item == NULL)
         return KE_UNKNOWN_TOPIC_OR_PARTITION;
@@ -248,7 +249,7 @@ static int32_t missing_count(const struct request *r, const struct metadata *m)
         return 0;
     for (int32_t i = 0; i < req->topics_count; i++)
         n += req->topics[i].name.len > 0 && metadata_topic(m, req->topics[i].name) == NULL &&
-             api_topic_name_is_valid(req->topics[i].name);
+             topic_name_is_valid(req->topics[i].name);
     return i32_min(n, TOPICS_CREATED_MAX);
 }
 
@@ -261,7 +262,7 @@ static bool create_missing(struct request *r, const struct metadata *m, int32_t 
         return false;
     for (int32_t i = 0; i < req->topics_count && mt->create.count < count; i++) {
         struct str name = req->topics[i].name;
-        if (name.len <= 0 || metadata_topic(m, name) != NULL || !api_topic_name_is_valid(name) ||
+        if (name.len <= 0 || metadata_topic(m, name) != NULL || !topic_name_is_valid(name) ||
             topic_create_find(&mt->create, name) != NULL ||
             metadata_cache_deleted_within(r->broker->metadata, name, DELETED_STAYS_MS) ||
             !(api_cluster_allowed(r, ACL_CREATE) || authorize(r, ACL_CREATE, ACL_TOPIC, name)))

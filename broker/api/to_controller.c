@@ -8,8 +8,6 @@
 #include "common/protocol/messages.h"
 #include "controller/controller.h"
 
-enum { KEY_ELECT_LEADERS = 43, KEY_ALTER_REASSIGNMENTS = 45, KEY_LIST_REASSIGNMENTS = 46 };
-
 static void answered(void *arg, const void *response)
 {
     request_reply(arg, response);
@@ -47,11 +45,13 @@ static void refuse_list_reassignments(struct request *r)
 
 void api_to_controller(struct request *r)
 {
-    if (r->api_key == KEY_ELECT_LEADERS && !api_cluster_allowed(r, ACL_ALTER))
+    if (r->api_key == KP_API_ELECT_LEADERS && !api_cluster_allowed(r, ACL_ALTER))
         refuse_elect(r);
-    else if (r->api_key == KEY_ALTER_REASSIGNMENTS && !api_cluster_allowed(r, ACL_ALTER))
+    else if (r->api_key == KP_API_ALTER_PARTITION_REASSIGNMENTS &&
+             !api_cluster_allowed(r, ACL_ALTER))
         refuse_alter_reassignments(r);
-    else if (r->api_key == KEY_LIST_REASSIGNMENTS && !api_cluster_allowed(r, ACL_DESCRIBE))
+    else if (r->api_key == KP_API_LIST_PARTITION_REASSIGNMENTS &&
+             !api_cluster_allowed(r, ACL_DESCRIBE))
         refuse_list_reassignments(r);
     else
         controller_request(r->broker->controller, r->api_key, r->api_version, r->body,

@@ -10,6 +10,7 @@
 #include "broker/config/config.h"
 #include "broker/group/coordinator.h"
 #include "broker/config/topic_config.h"
+#include "common/base/topic_name.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 #include "common/zk/zkadmin.h"
@@ -198,7 +199,7 @@ static bool create_item(struct request *r, const struct kp_CreateTopicsRequest_C
     item->name = from->name;
     item->partition_count = from->num_partitions;
     item->replication_factor = from->replication_factor;
-    const char *fault = api_topic_name_fault(from->name);
+    const char *fault = topic_name_fault(from->name);
     if (!is_controller(r))
         topic_create_fail(item, KE_NOT_CONTROLLER, not_controller_text);
     if (is_twice)

@@ -4,6 +4,7 @@
  * and by id for topics that have one. */
 #include "broker/cluster/metadata.h"
 #include "common/protocol/messages.h"
+#include "common/base/keyed_hash.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -34,25 +35,14 @@ struct metadata {
 
 /* ---- hashes */
 
-static uint32_t hash_finish(uint64_t h)
-{
-    h ^= h >> 32;
-    h *= 0xd6e8feb86659fd93u;
-    h ^= h >> 32;
-    return (uint32_t)h;
-}
-
 static uint32_t hash_name(struct str s)
 {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (int32_t i = 0; i < s.len; i++)
-        h = (h ^ (uint8_t)s.p[i]) * 0x100000001b3u;
-    return hash_finish(h);
+    return (uint32_t)keyed_hash(s.p, (size_t)i32_max(s.len, 0));
 }
 
 static uint32_t hash_id(struct uuid id)
 {
-    return hash_finish(be64_load(id.b) ^ be64_load(id.b + 8));
+    return (uint32_t)keyed_hash(id.b, sizeof id.b);
 }
 
 static size_t shard_of(uint32_t hash)

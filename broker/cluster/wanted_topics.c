@@ -8,12 +8,13 @@
 #include "broker/cluster/metadata_cache.h"
 #include "broker/config/topic_config.h"
 #include "common/base/slog.h"
+#include "common/base/topic_name.h"
 #include "common/net/client.h"
 #include "common/protocol/messages.h"
 
 #include <stdlib.h>
 
-enum { KEY = 19, VERSION = 5, LOOK_MS = 250, ANSWER_MAX_MS = 30000, WANTED_MAX = 1000 };
+enum { VERSION = 5, LOOK_MS = 250, ANSWER_MAX_MS = 30000, WANTED_MAX = 1000 };
 
 struct wanted {
     char *name;
@@ -34,16 +35,6 @@ struct wanted_topics {
 };
 
 /* ---- the option */
-
-static bool is_topic_name(const char *s)
-{
-    static const char allowed[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    size_t n = strlen(s);
-
-    return n > 0 && n <= 249 && strspn(s, allowed) == n && strcmp(s, ".") != 0 &&
-           strcmp(s, "..") != 0;
-}
 
 /* A positive number, or the default for an empty text. */
 static bool parse_count(const char *text, int32_t when_empty, int32_t max, int32_t *out)
@@ -79,7 +70,7 @@ static enum err parse_one(const struct config *c, const char *item, struct wante
     int n = split(copy, fields, 4);
     enum err rc = ERR_OK;
 
-    if (n > 4 || !is_topic_name(fields[0]) ||
+    if (n > 4 || !topic_name_is_valid(str_of(fields[0])) ||
         !parse_count(n > 1 ? fields[1] : none, c->num_partitions, 100000, &w->partitions) ||
         !parse_count(n > 2 ? fields[2] : none, c->default_replication_factor, 32767,
                      &w->replicas)) {
@@ -274,8 +265,8 @@ static void ask(struct wanted_topics *w, const struct metadata *m)
                                .on_close = connection_ended,
                                .arg = w};
     w->client = client_open(&o);
-    if (client_send(w->client, KEY, VERSION, &request, ANSWER_MAX_MS, answered, w, &why) !=
-        ERR_OK) {
+    if (client_send(w->client, KP_API_CREATE_TOPICS, VERSION, &request, ANSWER_MAX_MS, answered, w,
+                    &why) != ERR_OK) {
         SLOG(ERROR, "broker", "the wanted topics cannot be asked for", KV_S("error", why.text));
         client_close(&w->client);
     }

@@ -20,7 +20,6 @@
 #include <stdlib.h>
 
 enum {
-    KEY_LIST_OFFSETS = 2,
     TIME_LATEST = -1,
     CONNECT_MS = 500, /* short: a stop of the broker waits for these */
     REQUEST_MS = 1000,
@@ -239,7 +238,8 @@ static enum err ask_leader(struct lag_monitor *m, const struct metadata *md,
 
     if (rc == ERR_OK) {
         fill_request(&req, &a, asks, count);
-        rc = bclient_call(client, KEY_LIST_OFFSETS, BCLIENT_NEWEST, &req, &a, &answer, NULL, why);
+        rc =
+            bclient_call(client, KP_API_LIST_OFFSETS, BCLIENT_NEWEST, &req, &a, &answer, NULL, why);
     }
     if (rc == ERR_OK)
         take_answer(m, &answer);

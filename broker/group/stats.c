@@ -4,57 +4,47 @@
 #include "broker/group/coordinator_internal.h"
 
 #include "broker/http/metrics.h"
+#include "common/base/json_writer.h"
 #include "broker/cluster/metadata_cache.h"
 
 #include <stdio.h>
 
-/* ---- JSON */
-
-static void json_string(struct buf *out, struct str s)
-{
-    buf_add(out, "\"", 1);
-    for (int32_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if (c == '"' || c == '\\')
-            buf_printf(out, "\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            buf_printf(out, "\\u%04x", c);
-        else
-            buf_add(out, &s.p[i], 1);
-    }
-    buf_add(out, "\"", 1);
-}
+/* ---- history */
 
 struct history {
     struct coordinator *coordinator;
     struct str group;
-    struct buf *out;
-    bool is_found, is_first;
+    struct json_writer json;
+    bool is_found;
 };
 
 static void add_rebalance(void *arg, const struct group_rebalance *r)
 {
     struct history *h = arg;
+    struct json_writer *w = &h->json;
     bool is_complete = r->ended_wall_ms >= 0;
 
-    buf_printf(h->out,
-               "%s{\"time_ms\":%" PRId64 ",\"generation\":%d,\"reason\":", h->is_first ? "" : ",",
-               r->began_wall_ms, r->generation);
-    json_string(h->out, r->reason);
-    buf_printf(h->out,
-               ",\"further\":%d,\"members_before\":%d,\"members_after\":%d,\"duration_ms\":%" PRId64
-               ",\"is_complete\":%s}",
-               r->further, r->members_before, r->members_after,
-               is_complete ? r->ended_wall_ms - r->began_wall_ms : -1,
-               is_complete ? "true" : "false");
-    h->is_first = false;
+    json_write_object(w, NULL);
+    json_write_int(w, "time_ms", r->began_wall_ms);
+    json_write_int(w, "generation", r->generation);
+    json_write_str(w, "reason", r->reason);
+    json_write_int(w, "further", r->further);
+    json_write_int(w, "members_before", r->members_before);
+    json_write_int(w, "members_after", r->members_after);
+    json_write_int(w, "duration_ms", is_complete ? r->ended_wall_ms - r->began_wall_ms : -1);
+    json_write_bool(w, "is_complete", is_complete);
+    json_write_end(w);
 }
 
 static void add_error(struct history *h, const char *why, int32_t leader)
 {
-    buf_printf(h->out, "{\"error\":\"%s\",\"group\":", why);
-    json_string(h->out, h->group);
-    buf_printf(h->out, ",\"coordinator\":%d}\n", leader);
+    struct json_writer *w = &h->json;
+
+    json_write_object(w, NULL);
+    json_write_text(w, "error", why);
+    json_write_str(w, "group", h->group);
+    json_write_int(w, "coordinator", leader);
+    json_write_end(w);
 }
 
 /* On the loop that would own the group's shard. */
@@ -75,13 +65,14 @@ static void add_group(struct history *h, const struct shard *s, int32_t leader)
         return;
     }
     h->is_found = true;
-    buf_add(h->out, "{\"group\":", 9);
-    json_string(h->out, h->group);
-    buf_printf(h->out, ",\"state\":\"%s\",\"generation\":%d,\"rebalances\":[",
-               group_state_name(v.state), v.generation);
-    h->is_first = true;
+    json_write_object(&h->json, NULL);
+    json_write_str(&h->json, "group", h->group);
+    json_write_text(&h->json, "state", group_state_name(v.state));
+    json_write_int(&h->json, "generation", v.generation);
+    json_write_array(&h->json, "rebalances");
     group_core_each_rebalance(s->core, h->group, add_rebalance, h);
-    buf_add(h->out, "]}\n", 3);
+    json_write_end(&h->json);
+    json_write_end(&h->json);
 }
 
 struct at_loop {
@@ -112,13 +103,15 @@ static void history_on_loop(void *arg)
 
 bool coordinator_history_json(struct coordinator *c, struct str group, struct buf *out)
 {
-    struct history h = {.coordinator = c, .group = group, .out = out};
+    struct history h = {.coordinator = c, .group = group, .json = json_write_to(out)};
     struct at_loop a = {.history = &h, .seat = &c->seats[0]};
 
     CHECK_OBJ(c, COORDINATOR_MAGIC);
     loop_call(a.seat->loop, find_partition, &a);
     a.seat = seat_of_partition(c, a.partition);
     loop_call(a.seat->loop, history_on_loop, &a);
+    json_write_done(&h.json);
+    buf_add(out, "\n", 1);
     return h.is_found;
 }
 

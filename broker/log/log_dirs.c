@@ -4,6 +4,7 @@
 
 #include "broker/log/checkpoint.h"
 #include "common/base/fsx.h"
+#include "common/base/json_writer.h"
 #include "common/base/slog.h"
 
 #include <errno.h>
@@ -187,8 +188,13 @@ enum err log_dir_write_clean_mark(struct log_dir *d, int64_t broker_epoch)
 {
     char *path = xasprintf("%s/%s", d->path, clean_mark_name);
     struct buf b = {0};
+    struct json_writer w = json_write_to(&b);
 
-    buf_printf(&b, "{\"version\":0,\"brokerEpoch\":%" PRId64 "}", broker_epoch);
+    json_write_object(&w, NULL);
+    json_write_int(&w, "version", 0);
+    json_write_int(&w, "brokerEpoch", broker_epoch);
+    json_write_end(&w);
+    json_write_done(&w);
     enum err rc = fsx_replace_durably(path, b.p, b.len, 0644);
     buf_fini(&b);
     mem_free(path);

@@ -6,6 +6,7 @@
 #include "common/base/clock.h"
 #include "common/base/fsx.h"
 #include "common/base/slog.h"
+#include "common/base/topic_name.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -15,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { NAME_MAX_BYTES = 255, TOPIC_MAX_BYTES = 249 };
+enum { NAME_MAX_BYTES = 255 };
 
 enum err log_manager_open(const struct log_manager_options *o, struct log_manager **out,
                           struct errtext *why)
@@ -143,7 +144,7 @@ static bool name_parse(const char *name, struct str *topic, int32_t *partition)
     const char *dash = strrchr(name, '-');
     int64_t n;
 
-    if (dash == NULL || dash == name || dash - name > TOPIC_MAX_BYTES)
+    if (dash == NULL || dash == name || dash - name > TOPIC_NAME_MAX)
         return false;
     struct str number = str_of(dash + 1);
     if (!checkpoint_number(number, &n) || n < 0 || n > INT32_MAX ||

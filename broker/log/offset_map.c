@@ -2,67 +2,11 @@
 /* Open addressing by linear probing, in shards. */
 #include "broker/log/offset_map.h"
 
+#include "common/base/keyed_hash.h"
 #include "common/base/uuid.h"
 
 enum { FIRST_CAP = 8 };
 
-/* ---- SipHash: Aumasson and Bernstein's reference, little-endian words */
-static uint64_t le64_load(const uint8_t *p)
-{
-    return __builtin_bswap64(be64_load(p));
-}
-
-static uint64_t rotate(uint64_t x, unsigned by)
-{
-    return x << by | x >> (64 - by);
-}
-
-static void sip_rounds(uint64_t v[4], int count)
-{
-    for (int i = 0; i < count; i++) {
-        v[0] += v[1];
-        v[1] = rotate(v[1], 13) ^ v[0];
-        v[0] = rotate(v[0], 32);
-        v[2] += v[3];
-        v[3] = rotate(v[3], 16) ^ v[2];
-        v[0] += v[3];
-        v[3] = rotate(v[3], 21) ^ v[0];
-        v[2] += v[1];
-        v[1] = rotate(v[1], 17) ^ v[2];
-        v[2] = rotate(v[2], 32);
-    }
-}
-
-static void sip_word(uint64_t v[4], uint64_t word)
-{
-    v[3] ^= word;
-    sip_rounds(v, 2);
-    v[0] ^= word;
-}
-
-void siphash128(const uint64_t secret[2], const uint8_t *p, size_t n, uint64_t out[2])
-{
-    uint64_t v[4] = {
-        UINT64_C(0x736f6d6570736575) ^ secret[0], UINT64_C(0x646f72616e646f6d) ^ secret[1] ^ 0xee,
-        UINT64_C(0x6c7967656e657261) ^ secret[0], UINT64_C(0x7465646279746573) ^ secret[1]};
-    uint8_t last[8] = {0};
-    size_t at = 0;
-
-    for (; at + 8 <= n; at += 8)
-        sip_word(v, le64_load(p + at));
-    if (at < n)
-        memcpy(last, p + at, n - at);
-    last[7] = (uint8_t)n;
-    sip_word(v, le64_load(last));
-    v[2] ^= 0xee;
-    sip_rounds(v, 4);
-    out[0] = v[0] ^ v[1] ^ v[2] ^ v[3];
-    v[1] ^= 0xdd;
-    sip_rounds(v, 4);
-    out[1] = v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
-/* ---- the map */
 void offset_map_init(struct offset_map *m, size_t bytes_max, double load_factor)
 {
     struct uuid u = uuid_random(), w = uuid_random();

@@ -36,7 +36,4 @@ NODISCARD bool offset_map_put(struct offset_map *m, struct bytes key, int64_t of
 /* -1: not in the map. */
 int64_t offset_map_get(const struct offset_map *m, struct bytes key);
 
-/* SipHash-2-4 with 128 bits of result. */
-void siphash128(const uint64_t secret[2], const uint8_t *p, size_t n, uint64_t out[2]);
-
 #endif

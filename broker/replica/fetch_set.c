@@ -2,6 +2,8 @@
 /* The client's side of incremental fetch sessions. */
 #include "broker/replica/fetch_set.h"
 
+#include "common/base/keyed_hash.h"
+
 #include <stdlib.h>
 
 enum { FETCH_VERSION_IDS = 17, FETCH_VERSION_NAMES = 12, BUCKETS_MIN = 16 };
@@ -10,13 +12,7 @@ enum { FETCH_VERSION_IDS = 17, FETCH_VERSION_NAMES = 12, BUCKETS_MIN = 16 };
 
 static uint32_t hash_bytes(const void *p, size_t n, int32_t index)
 {
-    const uint8_t *b = p;
-    uint32_t h = 2166136261u; /* FNV-1a */
-
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ b[i]) * 16777619u;
-    h = (h ^ (uint32_t)index) * 2654435761u;
-    return h ^ (h >> 16);
+    return (uint32_t)keyed_hash_with(p, n, (uint32_t)index);
 }
 
 static struct fetch_entry **name_bucket(const struct fetch_set *s, struct str topic, int32_t index)

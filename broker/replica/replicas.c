@@ -4,6 +4,7 @@
 #include "broker/replica/replicas_internal.h"
 
 #include "common/base/clock.h"
+#include "common/base/keyed_hash.h"
 #include "common/base/slog.h"
 #include "common/zk/coord.h"
 #include "common/zk/zkdoc.h"
@@ -14,12 +15,7 @@
 
 static uint32_t hash_of(struct str topic, int32_t partition)
 {
-    uint32_t h = 2166136261u; /* FNV-1a */
-
-    for (int32_t i = 0; i < topic.len; i++)
-        h = (h ^ (uint8_t)topic.p[i]) * 16777619u;
-    h = (h ^ (uint32_t)partition) * 2654435761u;
-    return h ^ (h >> 15);
+    return (uint32_t)keyed_hash_with(topic.p, (size_t)topic.len, (uint32_t)partition);
 }
 
 static struct shard *shard_of(struct replicas *r, uint32_t hash)

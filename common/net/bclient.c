@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 enum { TLS_ALERT = 0x15, TLS_MAJOR = 3 }; /* the first bytes of a TLS record that is an alert */
-enum { KEY_API_VERSIONS = 18, KEYS_MAX = 128, READ_STEP_BYTES = 1024 * 1024 };
+enum { KEYS_MAX = 128, READ_STEP_BYTES = 1024 * 1024 };
 
 struct bclient {
     struct transport t;
@@ -274,7 +274,7 @@ static enum err decode_body(struct bclient *c, const struct kp_api *api, int16_t
 /* A broker that does not know version 3 answers in version 0 with UNSUPPORTED_VERSION. */
 static enum err ask_versions(struct bclient *c, int64_t deadline_ms, struct errtext *why)
 {
-    const struct kp_api *api = kp_api_find(KEY_API_VERSIONS);
+    const struct kp_api *api = kp_api_find(KP_API_API_VERSIONS);
     struct kp_ApiVersionsRequest request;
     struct kp_ApiVersionsResponse response = {0};
     struct arena a = {0};
@@ -285,10 +285,11 @@ static enum err ask_versions(struct bclient *c, int64_t deadline_ms, struct errt
     kp_defaults(&kp_ApiVersionsRequest_schema, &request);
     request.client_software_name = STR_LIT("kafuka");
     request.client_software_version = STR_LIT(PACKAGE_VERSION);
-    rc = round_trip(c, KEY_API_VERSIONS, version, api, &request, deadline_ms, &a, &body, why);
+    rc = round_trip(c, KP_API_API_VERSIONS, version, api, &request, deadline_ms, &a, &body, why);
     if (rc == ERR_OK && body.len >= 2 && be16_load(body.p) == KE_UNSUPPORTED_VERSION) {
         version = 0;
-        rc = round_trip(c, KEY_API_VERSIONS, version, api, &request, deadline_ms, &a, &body, why);
+        rc =
+            round_trip(c, KP_API_API_VERSIONS, version, api, &request, deadline_ms, &a, &body, why);
     }
     if (rc == ERR_OK)
         rc = decode_body(c, api, version, body, &a, &response, why);

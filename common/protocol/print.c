@@ -3,53 +3,17 @@
  * the size is shown, as in Kafka's request log. */
 #include "common/protocol/codec.h"
 
+#include "common/base/json_writer.h"
 #include "common/protocol/schema.h"
 
 #include <math.h>
 
-/* The length of the UTF-8 character at p, 0 if it is not one. */
-static size_t utf8_length(const uint8_t *p, size_t left)
-{
-    size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-
-    if (n == 1)
-        return 1;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || n > left)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-        return 0; /* overlong, surrogate, beyond U+10FFFF */
-    return n;
-}
-
 static void print_string(struct str s, struct buf *out)
 {
-    const uint8_t *p = (const uint8_t *)s.p;
-    size_t left = s.len < 0 ? 0 : (size_t)s.len;
-
-    if (s.len < 0) {
+    if (s.len < 0)
         buf_add(out, "null", 4);
-        return;
-    }
-    buf_add(out, "\"", 1);
-    while (left > 0) {
-        size_t n = utf8_length(p, left);
-        if (n == 0)
-            buf_printf(out, "\\ufffd");
-        else if (*p == '"' || *p == '\\')
-            buf_printf(out, "\\%c", *p);
-        else if (*p < 0x20)
-            buf_printf(out, "\\u%04x", *p);
-        else
-            buf_add(out, p, n);
-        n = size_max(n, 1);
-        p += n;
-        left -= n;
-    }
-    buf_add(out, "\"", 1);
+    else
+        json_write_quoted(out, s);
 }
 
 static void print_base64(struct bytes b, struct buf *out)

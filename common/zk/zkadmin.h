@@ -14,11 +14,10 @@
 #include "common/zk/zkdoc.h"
 
 #define ZKADMIN_DEFAULT_ENTITY "<default>"
-enum { ZKADMIN_TOPIC_NAME_MAX = 249 };
 
 /* ---- topics */
 
-/* INVALID_TOPIC_EXCEPTION with text unless 1..249 of [a-zA-Z0-9._-] and neither "." nor "..". */
+/* INVALID_TOPIC_EXCEPTION with text unless topic_name_is_valid(). */
 NODISCARD int16_t zkadmin_check_topic_name(const char *name, struct errtext *why);
 /* True when the names differ only in '.' against '_' (their metrics would have one name). */
 bool zkadmin_names_collide(const char *a, const char *b);

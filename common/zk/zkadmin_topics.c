@@ -2,28 +2,19 @@
 /* Administration of topics. */
 #include "common/zk/zkadmin_internal.h"
 
+#include "common/base/topic_name.h"
+
 #include <stdlib.h>
 
 /* ---- checks */
 
 int16_t zkadmin_check_topic_name(const char *name, struct errtext *why)
 {
-    size_t n = strlen(name);
+    const char *fault = topic_name_fault(str_of(name));
 
-    if (n == 0)
-        errtext_set(why, "the topic name is empty");
-    else if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        errtext_set(why, "a topic cannot be named \".\" or \"..\"");
-    else if (n > ZKADMIN_TOPIC_NAME_MAX)
-        errtext_set(why, "the topic name is %zu characters long, the limit is %d", n,
-                    ZKADMIN_TOPIC_NAME_MAX);
-    else if (strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != n)
-        errtext_set(why,
-                    "the topic name \"%.249s\" holds characters other than ASCII letters, digits, "
-                    "'.', '_' and '-'",
-                    name);
-    else
+    if (fault == NULL)
         return KE_NONE;
+    errtext_set(why, "the name \"%.260s\": %s", name, fault);
     return KE_INVALID_TOPIC_EXCEPTION;
 }
 

@@ -2,6 +2,7 @@
 /* Znode documents but those of topics and brokers (zkdoc_topic.c, zkdoc_broker.c). */
 #include "common/zk/zkdoc.h"
 
+#include "common/base/json_writer.h"
 #include "common/zk/zkdoc_json.h"
 
 #include <stdlib.h>
@@ -25,10 +26,15 @@ enum err zkdoc_controller_parse(struct bytes data, struct zkdoc_controller *out,
 
 void zkdoc_controller_format(const struct zkdoc_controller *d, struct buf *out)
 {
-    buf_printf(out,
-               "{\"version\":2,\"brokerid\":%" PRId32 ",\"timestamp\":\"%" PRId64
-               "\",\"kraftControllerEpoch\":%" PRId32 "}",
-               d->broker_id, d->timestamp_ms, d->kraft_controller_epoch);
+    struct json_writer w = json_write_to(out);
+
+    json_write_object(&w, NULL);
+    json_write_int(&w, "version", 2);
+    json_write_int(&w, "brokerid", d->broker_id);
+    json_write_int_text(&w, "timestamp", d->timestamp_ms);
+    json_write_int(&w, "kraftControllerEpoch", d->kraft_controller_epoch);
+    json_write_end(&w);
+    json_write_done(&w);
 }
 
 enum err zkdoc_number_parse(struct bytes data, int64_t min, int64_t max, int64_t *out,
@@ -86,14 +92,16 @@ enum err zkdoc_config_parse(struct bytes data, struct arena *a, struct zkdoc_con
 
 void zkdoc_config_format(const struct zkdoc_config *d, struct buf *out)
 {
-    buf_printf(out, "{\"version\":1,\"config\":{");
-    for (int32_t i = 0; i < d->count; i++) {
-        buf_printf(out, "%s", i == 0 ? "" : ",");
-        zkdoc_json_string(out, d->entries[i].key);
-        buf_add(out, ":", 1);
-        zkdoc_json_string(out, d->entries[i].value);
-    }
-    buf_printf(out, "}}");
+    struct json_writer w = json_write_to(out);
+
+    json_write_object(&w, NULL);
+    json_write_int(&w, "version", 1);
+    json_write_object(&w, "config");
+    for (int32_t i = 0; i < d->count; i++)
+        json_write_text(&w, d->entries[i].key, d->entries[i].value);
+    json_write_end(&w);
+    json_write_end(&w);
+    json_write_done(&w);
 }
 
 const char *zkdoc_config_value(const struct zkdoc_config *d, const char *key)
@@ -145,12 +153,15 @@ enum err zkdoc_config_change_parse(struct bytes data, struct arena *a,
 
 void zkdoc_config_change_format(const struct zkdoc_config_change *d, struct buf *out)
 {
+    struct json_writer w = json_write_to(out);
     struct buf path = {0};
 
     buf_printf(&path, "%s/%s", d->type, d->name);
-    buf_printf(out, "{\"version\":2,\"entity_path\":");
-    zkdoc_json_string(out, buf_cstr(&path));
-    buf_printf(out, "}");
+    json_write_object(&w, NULL);
+    json_write_int(&w, "version", 2);
+    json_write_text(&w, "entity_path", buf_cstr(&path));
+    json_write_end(&w);
+    json_write_done(&w);
     buf_fini(&path);
 }
 
@@ -173,9 +184,13 @@ enum err zkdoc_cluster_id_parse(struct bytes data, struct arena *a, const char *
 
 void zkdoc_cluster_id_format(const char *id, struct buf *out)
 {
-    buf_printf(out, "{\"version\":\"1\",\"id\":");
-    zkdoc_json_string(out, id);
-    buf_printf(out, "}");
+    struct json_writer w = json_write_to(out);
+
+    json_write_object(&w, NULL);
+    json_write_text(&w, "version", "1");
+    json_write_text(&w, "id", id);
+    json_write_end(&w);
+    json_write_done(&w);
 }
 
 /* ---- log dir events, producer ids */
@@ -193,8 +208,14 @@ enum err zkdoc_log_dir_event_parse(struct bytes data, struct zkdoc_log_dir_event
 
 void zkdoc_log_dir_event_format(const struct zkdoc_log_dir_event *d, struct buf *out)
 {
-    buf_printf(out, "{\"version\":1,\"broker\":%" PRId32 ",\"event\":%" PRId32 "}", d->broker_id,
-               d->event);
+    struct json_writer w = json_write_to(out);
+
+    json_write_object(&w, NULL);
+    json_write_int(&w, "version", 1);
+    json_write_int(&w, "broker", d->broker_id);
+    json_write_int(&w, "event", d->event);
+    json_write_end(&w);
+    json_write_done(&w);
 }
 
 enum err zkdoc_producer_id_block_parse(struct bytes data, struct zkdoc_producer_id_block *out,
@@ -217,10 +238,15 @@ enum err zkdoc_producer_id_block_parse(struct bytes data, struct zkdoc_producer_
 
 void zkdoc_producer_id_block_format(const struct zkdoc_producer_id_block *d, struct buf *out)
 {
-    buf_printf(out,
-               "{\"version\":1,\"broker\":%" PRId32 ",\"block_start\":\"%" PRId64
-               "\",\"block_end\":\"%" PRId64 "\"}",
-               d->broker_id, d->first_id, d->last_id);
+    struct json_writer w = json_write_to(out);
+
+    json_write_object(&w, NULL);
+    json_write_int(&w, "version", 1);
+    json_write_int(&w, "broker", d->broker_id);
+    json_write_int_text(&w, "block_start", d->first_id);
+    json_write_int_text(&w, "block_end", d->last_id);
+    json_write_end(&w);
+    json_write_done(&w);
 }
 
 /* ---- features */
@@ -261,11 +287,18 @@ enum err zkdoc_features_parse(struct bytes data, struct arena *a, struct zkdoc_f
 
 void zkdoc_features_format(const struct zkdoc_features *d, struct buf *out)
 {
-    buf_printf(out, "{\"version\":2,\"status\":%" PRId32 ",\"features\":{", d->status);
+    struct json_writer w = json_write_to(out);
+
+    json_write_object(&w, NULL);
+    json_write_int(&w, "version", 2);
+    json_write_int(&w, "status", d->status);
+    json_write_object(&w, "features");
     for (int32_t i = 0; i < d->feature_count; i++) {
-        buf_printf(out, "%s", i == 0 ? "" : ",");
-        zkdoc_json_string(out, d->features[i].name);
-        buf_printf(out, ":{\"max_version_level\":%d}", d->features[i].max_version);
+        json_write_object(&w, d->features[i].name);
+        json_write_int(&w, "max_version_level", d->features[i].max_version);
+        json_write_end(&w);
     }
-    buf_printf(out, "}}");
+    json_write_end(&w);
+    json_write_end(&w);
+    json_write_done(&w);
 }

@@ -206,7 +206,4 @@ NODISCARD enum err zkdoc_owner_parse(struct bytes data, struct arena *a, struct 
                                      struct errtext *why);
 void zkdoc_owner_format(const struct zkdoc_owner *d, struct buf *out);
 
-/* Appends text as a JSON string, quoted; invalid UTF-8 becomes U+FFFD. */
-void zkdoc_json_string(struct buf *out, const char *text);
-
 #endif

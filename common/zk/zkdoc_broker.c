@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The registration of a broker. */
 #include "common/zk/zkdoc.h"
+
+#include "common/base/json_writer.h"
 #include "common/zk/zkdoc_json.h"
 
 enum { ENDPOINTS_MAX = 100, FEATURES_MAX = 1000 };
@@ -143,62 +145,59 @@ enum err zkdoc_broker_parse(struct bytes data, struct arena *a, struct zkdoc_bro
     return zkjson_end(&j);
 }
 
-static void write_endpoint(struct buf *out, const struct zkdoc_endpoint *e)
+static void write_endpoint(struct json_writer *w, const struct zkdoc_endpoint *e)
 {
     struct buf text = {0};
     bool is_v6 = strchr(e->host, ':') != NULL;
 
     buf_printf(&text, "%s://%s%s%s:%" PRId32, e->listener, is_v6 ? "[" : "", e->host,
                is_v6 ? "]" : "", e->port);
-    zkdoc_json_string(out, buf_cstr(&text));
+    json_write_text(w, NULL, buf_cstr(&text));
     buf_fini(&text);
 }
 
-static void write_endpoints(struct buf *out, const struct zkdoc_broker *d)
+static void write_endpoints(struct json_writer *w, const struct zkdoc_broker *d)
 {
-    buf_printf(out, ",\"listener_security_protocol_map\":{");
+    json_write_object(w, "listener_security_protocol_map");
     for (int32_t i = 0; i < d->endpoint_count; i++) {
         const char *protocol = zkdoc_protocol_name(d->endpoints[i].protocol);
         ASSERT(protocol != NULL);
-        buf_printf(out, "%s", i == 0 ? "" : ",");
-        zkdoc_json_string(out, d->endpoints[i].listener);
-        buf_printf(out, ":\"%s\"", protocol);
+        json_write_text(w, d->endpoints[i].listener, protocol);
     }
-    buf_printf(out, "},\"endpoints\":[");
-    for (int32_t i = 0; i < d->endpoint_count; i++) {
-        buf_printf(out, "%s", i == 0 ? "" : ",");
-        write_endpoint(out, &d->endpoints[i]);
-    }
-    buf_add(out, "]", 1);
+    json_write_end(w);
+    json_write_array(w, "endpoints");
+    for (int32_t i = 0; i < d->endpoint_count; i++)
+        write_endpoint(w, &d->endpoints[i]);
+    json_write_end(w);
 }
 
 void zkdoc_broker_format(const struct zkdoc_broker *d, struct buf *out)
 {
+    struct json_writer w = json_write_to(out);
     const struct zkdoc_endpoint *plain = NULL;
 
     for (int32_t i = 0; i < d->endpoint_count && plain == NULL; i++)
         if (d->endpoints[i].protocol == ZKDOC_PLAINTEXT)
             plain = &d->endpoints[i];
-    buf_printf(out, "{\"features\":{");
+    json_write_object(&w, NULL);
+    json_write_object(&w, "features");
     for (int32_t i = 0; i < d->feature_count; i++) {
-        buf_printf(out, "%s", i == 0 ? "" : ",");
-        zkdoc_json_string(out, d->features[i].name);
-        buf_printf(out, ":{\"min_version\":%d,\"max_version\":%d}", d->features[i].min_version,
-                   d->features[i].max_version);
+        json_write_object(&w, d->features[i].name);
+        json_write_int(&w, "min_version", d->features[i].min_version);
+        json_write_int(&w, "max_version", d->features[i].max_version);
+        json_write_end(&w);
     }
-    buf_add(out, "}", 1);
-    write_endpoints(out, d);
-    if (d->rack != NULL) {
-        buf_printf(out, ",\"rack\":");
-        zkdoc_json_string(out, d->rack);
-    }
-    buf_printf(out, ",\"jmx_port\":%" PRId32 ",\"port\":%" PRId32 ",\"host\":", d->jmx_port,
-               plain == NULL ? -1 : plain->port);
-    if (plain == NULL || plain->host[0] == 0)
-        buf_printf(out, "null");
-    else
-        zkdoc_json_string(out, plain->host);
-    buf_printf(out, ",\"version\":5,\"timestamp\":\"%" PRId64 "\"}", d->timestamp_ms);
+    json_write_end(&w);
+    write_endpoints(&w, d);
+    if (d->rack != NULL)
+        json_write_text(&w, "rack", d->rack);
+    json_write_int(&w, "jmx_port", d->jmx_port);
+    json_write_int(&w, "port", plain == NULL ? -1 : plain->port);
+    json_write_text(&w, "host", plain == NULL || plain->host[0] == 0 ? NULL : plain->host);
+    json_write_int(&w, "version", 5);
+    json_write_int_text(&w, "timestamp", d->timestamp_ms);
+    json_write_end(&w);
+    json_write_done(&w);
 }
 
 const struct zkdoc_endpoint *zkdoc_broker_endpoint(const struct zkdoc_broker *d,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the members of a ZooKeeper consumer group write below /consumers. */
 #include "common/zk/zkdoc.h"
+
+#include "common/base/json_writer.h"
 #include "common/zk/zkdoc_json.h"
 
 enum { OWNER_CHARS_MAX = 4096 };
@@ -75,15 +77,20 @@ enum err zkdoc_consumer_parse(struct bytes data, struct arena *a, struct zkdoc_c
 
 void zkdoc_consumer_format(const struct zkdoc_consumer *d, struct buf *out)
 {
-    buf_printf(out, "{\"version\":1,\"subscription\":{");
-    for (int32_t i = 0; i < d->subscription_count; i++) {
-        buf_printf(out, "%s", i == 0 ? "" : ",");
-        zkdoc_json_string(out, d->subscriptions[i].name);
-        buf_printf(out, ":%" PRId32, d->subscriptions[i].streams);
-    }
-    buf_printf(out, "},\"pattern\":\"%s\",\"timestamp\":\"%" PRId64 "\"%s}",
-               zkdoc_pattern_name(d->pattern), d->timestamp_ms,
-               d->is_ceil ? ",\"assignment\":\"ceil\"" : "");
+    struct json_writer w = json_write_to(out);
+
+    json_write_object(&w, NULL);
+    json_write_int(&w, "version", 1);
+    json_write_object(&w, "subscription");
+    for (int32_t i = 0; i < d->subscription_count; i++)
+        json_write_int(&w, d->subscriptions[i].name, d->subscriptions[i].streams);
+    json_write_end(&w);
+    json_write_text(&w, "pattern", zkdoc_pattern_name(d->pattern));
+    json_write_int_text(&w, "timestamp", d->timestamp_ms);
+    if (d->is_ceil)
+        json_write_text(&w, "assignment", "ceil");
+    json_write_end(&w);
+    json_write_done(&w);
 }
 
 enum err zkdoc_owner_parse(struct bytes data, struct arena *a, struct zkdoc_owner *out,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading typed values out of untrusted JSON, and writing compact JSON. */
+/* Reading typed values out of untrusted JSON. */
 #include "common/zk/zkdoc_json.h"
 
 #include "common/zk/zkdoc.h"
@@ -209,54 +209,4 @@ const int32_t *zkjson_ids(struct zkjson *j, const json_t *array, const char *key
     }
     *count_out = (int32_t)n;
     return ids;
-}
-
-void zkjson_write_ids(struct buf *out, const int32_t *ids, int32_t count)
-{
-    buf_add(out, "[", 1);
-    for (int32_t i = 0; i < count; i++)
-        buf_printf(out, "%s%" PRId32, i == 0 ? "" : ",", ids[i]);
-    buf_add(out, "]", 1);
-}
-
-/* Length of the valid UTF-8 sequence at p, 0 if there is none. Terminated text: a cut sequence ends
- * at the terminator, which is no continuation byte. */
-static size_t utf8_len(const unsigned char *p)
-{
-    size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-
-    if (p[0] >= 0xf5 || (p[0] >= 0x80 && p[0] < 0xc2))
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90) ||
-        (p[0] == 0xed && p[1] >= 0xa0) || (p[0] == 0xf4 && p[1] >= 0x90))
-        return 0; /* too long a form, a surrogate, beyond U+10FFFF */
-    return n;
-}
-
-void zkdoc_json_string(struct buf *out, const char *text)
-{
-    static const char shorts[] = "\b\t\n\f\r";
-    static const char letters[] = "btnfr";
-    const unsigned char *p = (const unsigned char *)text;
-
-    buf_add(out, "\"", 1);
-    while (*p != 0) {
-        size_t n = utf8_len(p);
-        const char *s = strchr(shorts, *p);
-        if (n == 0)
-            buf_add(out, "\xef\xbf\xbd", 3);
-        else if (*p == '"' || *p == '\\')
-            buf_printf(out, "\\%c", *p);
-        else if (*p < ' ' && s != NULL)
-            buf_printf(out, "\\%c", letters[s - shorts]);
-        else if (*p < ' ')
-            buf_printf(out, "\\u%04X", *p);
-        else
-            buf_add(out, p, n);
-        p += n == 0 ? 1 : n;
-    }
-    buf_add(out, "\"", 1);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* zkdoc_json - reading typed values out of untrusted JSON, and writing compact JSON. Used by zkdoc
- * only. */
+/* zkdoc_json - reading typed values out of untrusted JSON, used by zkdoc only. Its writer is
+ * common/base/json_writer.h. */
 #ifndef COMMON_ZK_ZKDOC_JSON_H
 #define COMMON_ZK_ZKDOC_JSON_H
 
@@ -38,7 +38,5 @@ const int32_t *zkjson_ids(struct zkjson *j, const json_t *array, const char *key
                           int32_t *count_out);
 /* Text of only digits, with a sign. */
 NODISCARD bool zkjson_parse_int(const char *p, size_t n, int64_t min, int64_t max, int64_t *out);
-
-void zkjson_write_ids(struct buf *out, const int32_t *ids, int32_t count);
 
 #endif

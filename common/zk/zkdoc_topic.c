@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Documents of topics: assignment, partition state, lists of partitions. */
 #include "common/zk/zkdoc.h"
+
+#include "common/base/json_writer.h"
 #include "common/zk/zkdoc_json.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- assignment */
@@ -106,11 +109,10 @@ const struct zkdoc_partition *zkdoc_topic_partition(const struct zkdoc_topic *d,
 
 enum part { REPLICAS, ADDING, REMOVING };
 
-static void write_partitions(struct buf *out, const struct zkdoc_topic *d, enum part part)
+static void write_partitions(struct json_writer *w, const char *key, const struct zkdoc_topic *d,
+                             enum part part)
 {
-    bool is_first = true;
-
-    buf_add(out, "{", 1);
+    json_write_object(w, key);
     for (int32_t i = 0; i < d->partition_count; i++) {
         const struct zkdoc_partition *p = &d->partitions[i];
         const int32_t *ids = part == REPLICAS ? p->replicas
@@ -119,30 +121,31 @@ static void write_partitions(struct buf *out, const struct zkdoc_topic *d, enum 
         int32_t count = part == REPLICAS ? p->replica_count
                         : part == ADDING ? p->adding_count
                                          : p->removing_count;
+        char index[16];
         if (part != REPLICAS && count == 0)
             continue;
-        buf_printf(out, "%s\"%" PRId32 "\":", is_first ? "" : ",", p->index);
-        zkjson_write_ids(out, ids, count);
-        is_first = false;
+        (void)snprintf(index, sizeof index, "%" PRId32, p->index);
+        json_write_ints(w, index, ids, count);
     }
-    buf_add(out, "}", 1);
+    json_write_end(w);
 }
 
 void zkdoc_topic_format(const struct zkdoc_topic *d, struct buf *out)
 {
+    struct json_writer w = json_write_to(out);
     char id[UUID_TEXT_LEN + 1];
 
-    buf_printf(out, "{\"partitions\":");
-    write_partitions(out, d, REPLICAS);
+    json_write_object(&w, NULL);
+    write_partitions(&w, "partitions", d, REPLICAS);
     if (!uuid_is_zero(d->topic_id)) {
         uuid_format(d->topic_id, id);
-        buf_printf(out, ",\"topic_id\":\"%s\"", id);
+        json_write_text(&w, "topic_id", id);
     }
-    buf_printf(out, ",\"adding_replicas\":");
-    write_partitions(out, d, ADDING);
-    buf_printf(out, ",\"removing_replicas\":");
-    write_partitions(out, d, REMOVING);
-    buf_printf(out, ",\"version\":3}");
+    write_partitions(&w, "adding_replicas", d, ADDING);
+    write_partitions(&w, "removing_replicas", d, REMOVING);
+    json_write_int(&w, "version", 3);
+    json_write_end(&w);
+    json_write_done(&w);
 }
 
 /* ---- partition state */
@@ -169,14 +172,18 @@ enum err zkdoc_state_parse(struct bytes data, struct arena *a, struct zkdoc_stat
 
 void zkdoc_state_format(const struct zkdoc_state *d, struct buf *out)
 {
-    buf_printf(out,
-               "{\"controller_epoch\":%" PRId32 ",\"leader\":%" PRId32 ",\"version\":1%s"
-               ",\"leader_epoch\":%" PRId32 ",\"isr\":",
-               d->controller_epoch, d->leader,
-               d->leader_recovery_state == 0 ? "" : ",\"leader_recovery_state\":1",
-               d->leader_epoch);
-    zkjson_write_ids(out, d->isr, d->isr_count);
-    buf_add(out, "}", 1);
+    struct json_writer w = json_write_to(out);
+
+    json_write_object(&w, NULL);
+    json_write_int(&w, "controller_epoch", d->controller_epoch);
+    json_write_int(&w, "leader", d->leader);
+    json_write_int(&w, "version", 1);
+    if (d->leader_recovery_state != 0)
+        json_write_int(&w, "leader_recovery_state", 1);
+    json_write_int(&w, "leader_epoch", d->leader_epoch);
+    json_write_ints(&w, "isr", d->isr, d->isr_count);
+    json_write_end(&w);
+    json_write_done(&w);
 }
 
 /* ---- lists of partitions */
@@ -219,16 +226,20 @@ enum err zkdoc_partition_list_parse(struct bytes data, struct arena *a,
 void zkdoc_partition_list_format(const struct zkdoc_partition_list *d, bool with_replicas,
                                  struct buf *out)
 {
-    buf_printf(out, "{\"version\":1,\"partitions\":[");
+    struct json_writer w = json_write_to(out);
+
+    json_write_object(&w, NULL);
+    json_write_int(&w, "version", 1);
+    json_write_array(&w, "partitions");
     for (int32_t i = 0; i < d->count; i++) {
-        buf_printf(out, "%s{\"topic\":", i == 0 ? "" : ",");
-        zkdoc_json_string(out, d->items[i].topic);
-        buf_printf(out, ",\"partition\":%" PRId32, d->items[i].partition);
-        if (with_replicas) {
-            buf_printf(out, ",\"replicas\":");
-            zkjson_write_ids(out, d->items[i].replicas, d->items[i].replica_count);
-        }
-        buf_add(out, "}", 1);
+        json_write_object(&w, NULL);
+        json_write_text(&w, "topic", d->items[i].topic);
+        json_write_int(&w, "partition", d->items[i].partition);
+        if (with_replicas)
+            json_write_ints(&w, "replicas", d->items[i].replicas, d->items[i].replica_count);
+        json_write_end(&w);
     }
-    buf_printf(out, "]}");
+    json_write_end(&w);
+    json_write_end(&w);
+    json_write_done(&w);
 }

@@ -3,9 +3,12 @@
 #include "common/base/base.h"
 #include "common/base/clock.h"
 #include "common/base/fsx.h"
+#include "common/base/json_writer.h"
+#include "common/base/keyed_hash.h"
 #include "common/base/lock.h"
 #include "common/base/mailbox.h"
 #include "common/base/slog.h"
+#include "common/base/topic_name.h"
 #include "common/base/uuid.h"
 
 #include <errno.h>
@@ -383,6 +386,102 @@ START_TEST(log_lines_quote_what_could_break_them)
 }
 END_TEST
 
+START_TEST(siphash_is_the_published_one)
+{
+    /* secret 00 01 .. 0f; inputs of 0, 1 and 15 bytes 00 01 02 ... */
+    const uint64_t secret[2] = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)};
+    const uint8_t p[15] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+    uint64_t h[2];
+
+    siphash128(secret, p, 0, h);
+    ck_assert_uint_eq(h[0], UINT64_C(0xe6a825ba047f81a3));
+    ck_assert_uint_eq(h[1], UINT64_C(0x930255c71472f66d));
+    siphash128(secret, p, 1, h);
+    ck_assert_uint_eq(h[0], UINT64_C(0x44af996bd8c187da));
+    ck_assert_uint_eq(h[1], UINT64_C(0x45fc229b11597634));
+    siphash128(secret, p, 15, h);
+    ck_assert_uint_eq(h[0], UINT64_C(0x11a8b03399e99354));
+    ck_assert_uint_eq(h[1], UINT64_C(0xd9c3cf970fec087e));
+    ck_assert_uint_eq(siphash64(secret, p, 15), UINT64_C(0xa129ca6149be45e5));
+    ck_assert_uint_eq(siphash64(secret, p, 0), UINT64_C(0x726fdb47dd0e0e31));
+}
+END_TEST
+
+START_TEST(topic_names_are_those_of_kafka)
+{
+    char longest[TOPIC_NAME_MAX + 2];
+
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = 0;
+    ck_assert_str_eq(topic_name_fault(str_of(longest)), "a topic name has at most 249 characters");
+    ck_assert(topic_name_is_valid(str_of(longest + 1)));
+    ck_assert(topic_name_is_valid(STR_LIT("a.B_9-...")));
+    ck_assert_ptr_nonnull(topic_name_fault(STR_NULL));
+    ck_assert(!topic_name_is_valid(STR_LIT("")));
+    ck_assert(!topic_name_is_valid(STR_LIT(".")));
+    ck_assert(!topic_name_is_valid(STR_LIT("..")));
+    ck_assert(!topic_name_is_valid(STR_LIT("a/b")));
+    ck_assert(!topic_name_is_valid((struct str){"a\0b", 3}));
+    ck_assert(!topic_name_is_valid(STR_LIT("\xc3\xa4")));
+}
+END_TEST
+
+START_TEST(json_is_written_with_its_commas_and_escapes)
+{
+    static const int32_t ids[] = {1, -1};
+    struct buf out = {0};
+    struct json_writer w = json_write_to(&out);
+
+    json_write_object(&w, NULL);
+    json_write_text(&w, "a\"b", "\b\n\x01\x7f\\ \xff");
+    json_write_str(&w, "nul", (struct str){"x\0y", 3});
+    json_write_text(&w, "none", NULL);
+    json_write_ints(&w, "ids", ids, 2);
+    json_write_ints(&w, "no_ids", ids, 0);
+    json_write_array(&w, "list");
+    json_write_object(&w, NULL);
+    json_write_end(&w);
+    json_write_object(&w, NULL);
+    json_write_int(&w, "n", INT64_MIN);
+    json_write_end(&w);
+    json_write_bool(&w, NULL, true);
+    json_write_int_text(&w, NULL, 7);
+    json_write_raw(&w, NULL);
+    buf_add(&out, "{}", 2);
+    json_write_end(&w);
+    json_write_end(&w);
+    json_write_done(&w);
+    ck_assert_str_eq(buf_cstr(&out),
+                     "{\"a\\\"b\":\"\\b\\n\\u0001\x7f\\\\ \xef\xbf\xbd\",\"nul\":\"x\\u0000y\","
+                     "\"none\":null,\"ids\":[1,-1],\"no_ids\":[],"
+                     "\"list\":[{},{\"n\":-9223372036854775808},true,\"7\",{}]}");
+    buf_fini(&out);
+}
+END_TEST
+
+START_TEST(must_evaluates_once_and_panics_with_its_text)
+{
+    int calls = 0, pipes[2], status;
+    char text[512] = "";
+
+    MUST(++calls == 1);
+    ck_assert_int_eq(calls, 1);
+    ck_assert_int_eq(pipe(pipes), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        (void)dup2(pipes[1], STDERR_FILENO);
+        MUST(++calls == 1);
+        _exit(0);
+    }
+    (void)close(pipes[1]);
+    ck_assert_int_gt(read(pipes[0], text, sizeof text - 1), 0);
+    (void)close(pipes[0]);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    ck_assert_ptr_nonnull(strstr(text, "++calls == 1"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("base");
@@ -397,6 +496,10 @@ int main(void)
     tcase_add_test(plain, uuid_text_is_that_of_kafka);
     tcase_add_test(plain, mailbox_keeps_each_senders_order_and_loses_nothing);
     tcase_add_test(plain, locks_out_of_rank_and_wrong_magic_panic);
+    tcase_add_test(plain, siphash_is_the_published_one);
+    tcase_add_test(plain, topic_names_are_those_of_kafka);
+    tcase_add_test(plain, json_is_written_with_its_commas_and_escapes);
+    tcase_add_test(plain, must_evaluates_once_and_panics_with_its_text);
     tcase_add_checked_fixture(files, make_folder, remove_folder);
     tcase_add_test(files, a_pipe_is_read_to_its_end);
     tcase_add_test(files, an_errno_speaks_for_itself);

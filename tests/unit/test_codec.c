@@ -711,7 +711,7 @@ START_TEST(messages_print_as_json)
     m.topics_count = 1;
     kp_print(&kp_MetadataRequest_schema, 12, &m, &b);
     ck_assert_str_eq(buf_cstr(&b), "{\"topics\":[{\"topicId\":\"AAAAAAAAAAAAAAAAAAAAAA\","
-                                   "\"name\":\"a\\\"\\u000a\xc3\xa9\\ufffd\"}],"
+                                   "\"name\":\"a\\\"\\n\xc3\xa9\xef\xbf\xbd\"}],"
                                    "\"allowAutoTopicCreation\":true,"
                                    "\"includeTopicAuthorizedOperations\":false}");
     b.len = 0;

@@ -426,7 +426,7 @@ END_TEST
 START_TEST(a_topic_s_name_that_no_broker_takes_is_not_matched)
 {
     struct zkdoc_subscription all[] = {{".*", 1}};
-    char member[] = "g_b", broker[] = "1", short_one[] = "t", long_one[ZKC_TOPIC_CHARS_MAX + 2];
+    char member[] = "g_b", broker[] = "1", short_one[] = "t", long_one[TOPIC_NAME_MAX + 2];
     char *members[] = {member}, *brokers[] = {broker}, *topics[] = {short_one, long_one};
 
     memset(long_one, 'x', sizeof long_one - 1);

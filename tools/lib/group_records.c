@@ -2,6 +2,8 @@
 /* Keys of version 0 and 1 are commits, of version 2 groups. */
 #include "tools/lib/group_records.h"
 
+#include "common/base/json_writer.h"
+
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 
@@ -106,12 +108,48 @@ static void print_value(const struct group_record *r, struct buf *out)
         kp_print(&kp_GroupMetadataValue_schema, (int16_t)r->value_version, &r->group, out);
 }
 
+static void write_key(struct json_writer *w, struct bytes key, const struct group_record *r)
+{
+    if (key.len < 0) {
+        json_write_null(w, "key");
+        return;
+    }
+    json_write_object(w, "key");
+    json_write_int(w, "version", r->key_version);
+    if (r->key_version >= 0 && r->key_version <= GROUP_KEY) {
+        json_write_raw(w, "data");
+        print_key(r, w->out);
+    } else {
+        json_write_text(w, "data", "unknown");
+    }
+    json_write_end(w);
+}
+
+/* r: NULL when the value cannot be decoded. */
+static void write_value(struct json_writer *w, struct bytes value, const struct group_record *r)
+{
+    if (value.len < 0) {
+        json_write_null(w, "value");
+        return;
+    }
+    json_write_object(w, "value");
+    json_write_int(w, "version", version_of(value));
+    if (r != NULL) {
+        json_write_raw(w, "data");
+        print_value(r, w->out);
+    } else {
+        json_write_text(w, "data", "unknown");
+    }
+    json_write_end(w);
+}
+
 /* ---- formatters */
 
 /* {"key":{"version":1,"data":{...}},"value":{"version":3,"data":{...}}} */
 static enum err format_json(bool wants_commits, struct bytes key, struct bytes value,
                             struct buf *out, struct errtext *why)
 {
+    struct json_writer w;
     struct group_record r = {.value_version = -1};
     enum err rc = ERR_OK;
 
@@ -122,26 +160,13 @@ static enum err format_json(bool wants_commits, struct bytes key, struct bytes v
         arena_fini(&r.arena);
         return rc == ERR_INVALID && is_commit(&r) == wants_commits ? rc : ERR_OK;
     }
-    if (key.len < 0) {
-        buf_printf(out, "{\"key\":null");
-    } else {
-        buf_printf(out, "{\"key\":{\"version\":%d,\"data\":", r.key_version);
-        if (r.key_version >= 0 && r.key_version <= GROUP_KEY)
-            print_key(&r, out);
-        else
-            buf_printf(out, "\"unknown\"");
-        buf_printf(out, "}");
-    }
-    if (value.len < 0) {
-        buf_printf(out, ",\"value\":null}\n");
-    } else {
-        buf_printf(out, ",\"value\":{\"version\":%d,\"data\":", version_of(value));
-        if (rc == ERR_OK && key.len >= 0)
-            print_value(&r, out);
-        else
-            buf_printf(out, "\"unknown\"");
-        buf_printf(out, "}}\n");
-    }
+    w = json_write_to(out);
+    json_write_object(&w, NULL);
+    write_key(&w, key, &r);
+    write_value(&w, value, rc == ERR_OK && key.len >= 0 ? &r : NULL);
+    json_write_end(&w);
+    json_write_done(&w);
+    buf_add(out, "\n", 1);
     arena_fini(&r.arena);
     return ERR_OK;
 }
@@ -299,26 +324,41 @@ static void print_group_deep(const struct group_record *r, struct buf *out)
     buf_fini(&text);
 }
 
+static void begin_data(struct json_writer *w, struct buf *out, const char *kind, int32_t version)
+{
+    *w = json_write_to(out);
+    json_write_object(w, NULL);
+    json_write_int_text(w, kind, version);
+    json_write_raw(w, "data");
+}
+
+static void end_data(struct json_writer *w)
+{
+    json_write_end(w);
+    json_write_done(w);
+}
+
 bool group_records_decode(struct bytes key, struct bytes value, int64_t offset, struct buf *key_out,
                           struct buf *payload_out)
 {
     struct group_record r;
+    struct json_writer w;
     struct errtext why = {{0}};
     enum err rc = decode(key, value, &r, &why);
 
     if (rc == ERR_OK) {
-        buf_printf(key_out, "{\"type\":\"%d\",\"data\":", r.key_version);
+        begin_data(&w, key_out, "type", r.key_version);
         print_key(&r, key_out);
-        buf_printf(key_out, "}");
+        end_data(&w);
         if (r.value_version < 0) {
             buf_printf(payload_out, "<DELETE>");
         } else {
-            buf_printf(payload_out, "{\"version\":\"%d\",\"data\":", r.value_version);
+            begin_data(&w, payload_out, "version", r.value_version);
             if (is_commit(&r))
                 print_value(&r, payload_out);
             else
                 print_group_deep(&r, payload_out);
-            buf_printf(payload_out, "}");
+            end_data(&w);
         }
     } else if (rc == ERR_UNSUPPORTED && r.value_version < 0) {
         buf_printf(key_out, "Unknown record type %d at offset %" PRId64 ", skipping.",

@@ -10,6 +10,7 @@
 #define TOOLS_ZKCONSUMER_ZKC_CORE_H
 
 #include "common/base/base.h"
+#include "common/base/topic_name.h"
 #include "common/zk/zkdoc.h"
 #include "tools/zkconsumer/zkc_assign.h"
 
@@ -20,7 +21,6 @@ enum {
     ZKC_COMMIT_TRIES_MAX = 10, /* before a partition is released without its last commit */
     ZKC_REASON_MAX = 192,
     ZKC_HISTORY_MAX = 32,
-    ZKC_TOPIC_CHARS_MAX = 249, /* Kafka has no longer names */
 };
 #define ZKC_NEVER_MS INT64_MAX
 

@@ -164,7 +164,7 @@ static void want_topic(struct zkc_core *c, const char *name, struct zkc_effects 
     bool is_found;
     int32_t place = topic_place(s, name, &is_found);
 
-    if (is_found || strlen(name) > ZKC_TOPIC_CHARS_MAX) /* no broker has a topic of such a name */
+    if (is_found || strlen(name) > TOPIC_NAME_MAX) /* no broker has a topic of such a name */
         return;
     if (s->topic_count == s->topic_cap) {
         s->topic_cap = s->topic_cap * 2 + 8;

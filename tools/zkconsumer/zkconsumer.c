@@ -4,6 +4,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/slog.h"
+#include "common/base/topic_name.h"
 #include "tools/zkconsumer/zkc_shell.h"
 
 #include <errno.h>
@@ -131,18 +132,6 @@ static void add_subscription(struct kafuka_zkc *z, char *topic, char *name, int 
     z->subscription_count++;
 }
 
-static bool is_topic_name(const char *name)
-{
-    size_t len = strlen(name);
-
-    for (size_t i = 0; i < len; i++)
-        if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", name[i]) ==
-            NULL)
-            return false;
-    return len > 0 && len <= ZKC_TOPIC_CHARS_MAX && strcmp(name, ".") != 0 &&
-           strcmp(name, "..") != 0;
-}
-
 static const char *why_not(const struct kafuka_zkc *z, int streams)
 {
     if (z->is_started)
@@ -161,8 +150,8 @@ enum kafuka_zkc_status kafuka_zkc_subscribe(struct kafuka_zkc *z, const char *to
 {
     const char *problem = why_not(z, streams);
 
-    if (problem == NULL && !is_topic_name(topic))
-        problem = "a topic's name has 1 to 249 letters, digits, '.', '_' and '-'";
+    if (problem == NULL)
+        problem = topic_name_fault(str_of(topic));
     for (int32_t i = 0; problem == NULL && i < z->subscription_count; i++)
         if (strcmp(z->streams[i].topic, topic) == 0)
             problem = "the topic is subscribed to already";
