@@ -99,6 +99,7 @@ def our_lag(cluster, *args):
 
 def write(cluster):
     kcat("-b", cluster.bootstrap, "-P", "-t", TOPIC, "-X", "acks=all", "-X", "partitioner=random",
+         "-X", "sticky.partitioning.linger.ms=0",  # each record is placed by itself, however fast they come
          stdin="".join(f"{i}\n" for i in range(RECORDS)).encode())
 
 

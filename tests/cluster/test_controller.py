@@ -32,8 +32,9 @@ def controller(zk):
 def make_topic(cluster, zk, name, partitions):
     document = {"version": 1, "partitions": {str(i): replicas for i, replicas in enumerate(partitions)}}
     zk.create(f"/brokers/topics/{name}", json.dumps(document).encode())
-    for p, replicas in enumerate(partitions):
-        wait_until(lambda: cluster.leader_and_isr(name, p) == (replicas[0], replicas), 20, f"{name}-{p} to live")
+    for b in cluster.brokers:  # a client may ask any of them
+        for p, replicas in enumerate(partitions):
+            wait_until(lambda: not b.alive() or cluster.leader_and_isr(name, p, b) == (replicas[0], replicas), 20, f"broker {b.id} to know {name}-{p}")
 
 
 def produce(cluster, topic, lines):
