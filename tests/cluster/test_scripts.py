@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from cluster import BUILD, SANITIZER_ENV, TOP, answers, free_ports, wait_until
+from cluster import BUILD, SANITIZER_ENV, TOP, ZooKeeper, answers, free_ports, wait_until
 
 TOOLS = ["topics", "console-producer", "console-consumer", "consumer-groups"]
 SCRIPTS = ["kafka-server-start", "kafka-server-stop", "zookeeper-server-start", "zookeeper-server-stop", "zookeeper-shell"]
@@ -115,3 +115,30 @@ def test_mistakes_are_said(kafka):
     assert "num.network.threads=many is not allowed" in fails("kafka-server-start", "-daemon", "config/broken.properties")
     broken.write_text(f"dataDir=/proc/none\nclientPort={kafka.other_port}\n")
     assert "ZooKeeper ended; its log is" in fails("zookeeper-server-start", "-daemon", "config/broken.properties")
+
+
+def test_quickstart_shows_the_last_line_of_a_broker_that_ends_at_start(tmp_path):
+    zookeeper = ZooKeeper(tmp_path / "zk")
+    zookeeper.start()
+    folder = tmp_path / "quick"
+    (folder / "install" / "bin").mkdir(parents=True)
+    for name in ("kafuka-broker", "kafuka-healthcheck"):
+        (folder / "install" / "bin" / name).symlink_to(BUILD / ("kafuka-broker" if name == "kafuka-broker" else "kafuka"))
+    (port,) = free_ports(1)
+
+    def quickstart(*args):
+        argv = [TOP / "deploy" / "quickstart", *args, "--dir", folder, "--port", port, "--zk-port", zookeeper.port]
+        with open(tmp_path / "said", "w") as out:
+            r = subprocess.run(list(map(str, argv)), stdout=out, stderr=subprocess.STDOUT, timeout=90, env=dict(os.environ, **SANITIZER_ENV))
+        return r.returncode, (tmp_path / "said").read_text()
+
+    try:
+        assert quickstart("start", "0") == (0, "broker 0 started\n")
+        assert quickstart("down")[0] == 0
+        meta = folder / "data-0" / "meta.properties"
+        meta.write_text(re.sub(r"cluster.id=.*", "cluster.id=AAAAAAAAAAAAAAAAAAAAAA", meta.read_text()))
+        status, said = quickstart("start", "0")
+        assert status == 1 and "quickstart: broker-0 ended: kafuka-broker: " in said and "belong to cluster AAAAAAAAAAAAAAAAAAAAAA" in said
+    finally:
+        quickstart("down")
+        zookeeper.kill()
