@@ -211,8 +211,11 @@ class Cluster:
         for b in self.brokers:
             if b.alive():
                 client = AdminClient({"bootstrap.servers": b.address, "log_level": 0})
-                wait_until(lambda: set(client.list_topics(timeout=5).brokers) == wanted, timeout,
-                           f"broker {b.id} to know brokers {sorted(wanted)}")
+                try:
+                    wait_until(lambda: set(client.list_topics(timeout=5).brokers) == wanted, timeout,
+                               f"broker {b.id} to know brokers {sorted(wanted)}")
+                except AssertionError as e:
+                    raise AssertionError(f"{e}\n{b.log}:\n{b.log_text()[-3000:]}") from e
 
     def tool(self, name, *args, stdin=None, check=True, timeout=60):
         """Runs a kafuka tool; its output. check: fails on a non-zero exit status."""
