@@ -148,6 +148,8 @@ static void switch_config(struct live_configs *l)
     struct config *c = config_with_dynamic(l->static_config, &l->cluster_props, &l->own_props);
     l->configs[l->config_count++] = c;
     l->broker->config = c;
+    config_log_no_effect(c,
+                         1U << CONFIG_SOURCE_DYNAMIC_BROKER | 1U << CONFIG_SOURCE_DYNAMIC_DEFAULT);
     if (l->topics != NULL)
         topic_configs_rebase(l->topics, c);
     if (l->broker->logs != NULL && !atomic_load(&l->broker->is_stopping)) {

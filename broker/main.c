@@ -2,9 +2,12 @@
 /* kafuka-broker: the command line, the properties file, the process. */
 #include <config.h>
 
+#include "broker/cluster/wanted_topics.h"
 #include "broker/config/config.h"
 #include "broker/run.h"
 #include "broker/server/descriptors.h"
+#include "broker/server/listener.h"
+#include "common/base/topic_option.h"
 #include "common/base/fsx.h"
 #include "common/base/slog.h"
 
@@ -23,7 +26,7 @@ struct arguments {
     const char *file;
     struct props overrides;
     const char *log_file;
-    bool is_daemon;
+    bool is_daemon, only_check;
 };
 
 static const char usage[] =
@@ -37,7 +40,11 @@ static const char usage[] =
     "                        default kafuka-broker.log in the first log dir\n"
     "  --version             prints the version\n"
     "  --help                prints this\n"
-    "  --help-config         prints every option that FILE can have\n"
+    "  --check-config        only says whether a broker would take FILE and the overrides\n"
+    "  --help-config         prints every option that FILE can have: what it is, what it may be,\n"
+    "                        and whether it works, has no effect yet, has no meaning here, or\n"
+    "                        stops the start\n"
+    "  --help-topic-config   prints the same for the configs of topics\n"
     "\n"
     "SIGTERM stops the broker: its leaders move to other brokers first. A second one hurries.\n";
 
@@ -61,11 +68,12 @@ static bool add_override(struct arguments *a, const char *text)
     return true;
 }
 
-static int print_help_config(void (*print)(const struct optab *t, struct buf *out))
+static int print_options(const struct optab *t,
+                         void (*print)(const struct optab *t, struct buf *out))
 {
     struct buf text = {0};
 
-    print(&config_options, &text);
+    print(t, &text);
     bool is_fine = fwrite(text.p, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
     buf_fini(&text);
     return is_fine ? EXIT_SUCCESS : EXIT_FAILURE;
@@ -107,10 +115,16 @@ static int parse_argument(int argc, char **argv, int *i, struct arguments *a)
         return EXIT_SUCCESS;
     }
     if (strcmp(arg, "--help-config") == 0)
-        return print_help_config(optab_help);
+        return print_options(&config_options, optab_help);
+    if (strcmp(arg, "--help-topic-config") == 0)
+        return print_options(&topic_options, optab_help);
     if (strcmp(arg, "--help-config-markdown") == 0) /* docs/options.md */
-        return print_help_config(optab_markdown);
-    if (strcmp(arg, "--daemon") == 0 || strcmp(arg, "-daemon") == 0)
+        return print_options(&config_options, optab_markdown);
+    if (strcmp(arg, "--help-topic-config-markdown") == 0) /* docs/topic-options.md */
+        return print_options(&topic_options, optab_markdown);
+    if (strcmp(arg, "--check-config") == 0)
+        a->only_check = true;
+    else if (strcmp(arg, "--daemon") == 0 || strcmp(arg, "-daemon") == 0)
         a->is_daemon = true;
     else if ((value = value_of("--override", argc, argv, i)) != NULL) {
         if (!add_override(a, value))
@@ -241,6 +255,25 @@ static enum err load_config(const struct arguments *a, struct config **out, stru
     return rc;
 }
 
+/* What a start checks besides, as far as it needs neither disk nor network. */
+static enum err check_config(const struct config *c, struct errtext *why)
+{
+    struct listener *listeners;
+    struct wanted_topics *wanted;
+    int count;
+    enum err rc = listeners_from_config(c, &listeners, &count, why);
+
+    if (rc != ERR_OK)
+        return rc;
+    listeners_free(&listeners, count);
+    rc = wanted_topics_parse(c, &wanted, why);
+    if (rc != ERR_OK)
+        return rc;
+    wanted_topics_free(&wanted);
+    config_log_no_effect(c, 1U << CONFIG_SOURCE_STATIC);
+    return ERR_OK;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments a = {0};
@@ -260,6 +293,15 @@ int main(int argc, char **argv)
     fault_init();
     set_signals();
     enum err rc = load_config(&a, &config, &why);
+    if (a.only_check) {
+        if (rc == ERR_OK)
+            rc = check_config(config, &why);
+        config_free(&config);
+        props_fini(&a.overrides);
+        if (rc == ERR_OK)
+            (void)printf("%s: a broker would take these options\n", a.file);
+        return rc == ERR_OK ? EXIT_SUCCESS : fail(why.text);
+    }
     if (rc == ERR_OK && a.is_daemon)
         go_to_background(); /* before any thread is made */
     if (rc == ERR_OK)

@@ -144,6 +144,7 @@ static enum err open_logs(struct run *r, struct errtext *why)
         .recovery_threads_per_dir = c->num_recovery_threads_per_data_dir,
         .flush_scheduler_interval_ms = c->log_flush_scheduler_interval_ms,
         .retention_check_interval_ms = c->log_retention_check_interval_ms,
+        .producer_id_expiration_ms = c->producer_id_expiration_ms,
         .checkpoint_interval_ms = i64_min(c->log_flush_offset_checkpoint_interval_ms,
                                           c->log_flush_start_offset_checkpoint_interval_ms),
         .open_files_max = r->broker.descriptors.files,
@@ -578,6 +579,7 @@ enum err run_broker(struct config *c, void (*started)(void), struct errtext *why
     r->static_config = c;
     r->configs = live_configs_new(&r->broker, c);
     r->broker.id = c->broker_id;
+    config_log_no_effect(c, 1U << CONFIG_SOURCE_STATIC);
     atomic_store(&r->broker.epoch, -1);
     atomic_store(&stopping_broker, &r->broker);
     if (atomic_load(&stop_count) > 0)

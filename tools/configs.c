@@ -6,6 +6,7 @@
 #include "common/base/fsx.h"
 #include "tools/lib/admin.h"
 #include "tools/lib/tool.h"
+#include "tools/lib/topic_config.h"
 #include "tools/lib/topics.h"
 
 #include <stdio.h>
@@ -82,7 +83,7 @@ enum err configs_parse_add(const char *text, struct props *out, struct errtext *
         }
         name = xstrndup(value - (value[-1] == '[') - 1 - name_len, name_len);
         copy = xstrndup(value, value_len);
-        props_set(out, name, copy);
+        props_set(out, name, copy, 0);
         mem_free(name);
         mem_free(copy);
         text += *text == ',';
@@ -98,7 +99,7 @@ enum err configs_collect(const struct opts *o, struct configs_change *out, struc
 
     *out = (struct configs_change){0};
     if (opts_has(o, "add-config-file"))
-        rc = props_load(&out->add, opts_text(o, "add-config-file", ""), why);
+        rc = props_read_file(&out->add, opts_text(o, "add-config-file", ""), why);
     for (size_t i = 0; rc == ERR_OK && i < count; i++)
         rc = configs_parse_add(list[i], &out->add, why);
     list = opts_list(o, "delete-config", &count);
@@ -194,6 +195,7 @@ static enum err fetch(struct admin *a, int8_t type, const char *name,
     request.resources = &resource;
     request.resources_count = 1;
     request.include_synonyms = true;
+    request.include_documentation = true;
     rc = admin_call(a, broker_node(type, name), KP_API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request,
                     out, NULL, why);
     if (rc != ERR_OK)
@@ -282,6 +284,22 @@ int configs_by_text(const void *x, const void *y)
     return strcmp(*a, *b);
 }
 
+/* What was set and does nothing, as the broker's documentation says of its own options. */
+static void tell_no_effect(struct admin *a, int8_t type, const char *name,
+                           const struct configs_change *change)
+{
+    struct kp_DescribeConfigsResponse now;
+    struct errtext why = {{0}};
+
+    if (change->add.count == 0 || fetch(a, type, name, &now, &why) != ERR_OK)
+        return;
+    for (size_t i = 0; i < change->add.count; i++)
+        for (int32_t k = 0; k < now.results[0].configs_count; k++)
+            if (str_eq_z(now.results[0].configs[k].name, change->add.list[i].key))
+                topic_config_tell_documented(change->add.list[i].key,
+                                             now.results[0].configs[k].documentation);
+}
+
 static int alter(struct admin *a, const struct opts *o, int8_t type, const char *name,
                  const struct configs_change *change)
 {
@@ -319,8 +337,8 @@ static int alter(struct admin *a, const struct opts *o, int8_t type, const char 
     resource.configs =
         admin_alloc(a, change->add.count + change->remove_count, sizeof *resource.configs);
     for (size_t i = 0; i < change->add.count; i++, n++) {
-        resource.configs[n].name = str_of(change->add.items[i].key);
-        resource.configs[n].value = str_of(change->add.items[i].value);
+        resource.configs[n].name = str_of(change->add.list[i].key);
+        resource.configs[n].value = str_of(change->add.list[i].value);
         resource.configs[n].config_operation = OP_SET;
     }
     for (size_t i = 0; i < change->remove_count; i++, n++) {
@@ -343,6 +361,7 @@ static int alter(struct admin *a, const struct opts *o, int8_t type, const char 
     else
         printf("Completed updating config for %s %s.\n",
                type == RESOURCE_TOPIC ? "topic" : "broker", name);
+    tell_no_effect(a, type, name, change);
     return 0;
 }
 

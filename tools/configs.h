@@ -7,7 +7,7 @@
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 #include "tools/lib/opt.h"
-#include "tools/lib/props.h"
+#include "common/base/props.h"
 
 struct configs_change {
     struct props add;

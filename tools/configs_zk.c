@@ -71,7 +71,7 @@ static int alter(struct coord *c, struct arena *a, const struct opts *o, const c
     for (size_t i = 0; i < change->add.count; i++) {
         struct buf pair = {0};
 
-        buf_printf(&pair, "%s=%s", change->add.items[i].key, change->add.items[i].value);
+        buf_printf(&pair, "%s=%s", change->add.list[i].key, change->add.list[i].value);
         pairs[i] = arena_strdup(a, buf_cstr(&pair), pair.len);
         buf_fini(&pair);
     }
@@ -80,6 +80,8 @@ static int alter(struct coord *c, struct arena *a, const struct opts *o, const c
         zkadmin_set_entity_config(c, "topics", topic, &config, false, &why) != KE_NONE)
         return opts_fail(o, "%s", why.text);
     printf("Completed updating config for entity: topic '%s'.\n", topic);
+    for (size_t i = 0; i < change->add.count; i++)
+        topic_config_tell_no_effect(change->add.list[i].key, change->add.list[i].value);
     return 0;
 }
 

@@ -519,9 +519,9 @@ static enum err choose_format(struct consumer *c, struct props *p, struct errtex
     if (unknown != NULL)
         opts_warn(c->o, "--property %s is not known to the formatter and has no effect", unknown);
     if (opts_has(c->o, "key-deserializer"))
-        props_set(p, "key.deserializer", opts_text(c->o, "key-deserializer", ""));
+        props_set(p, "key.deserializer", opts_text(c->o, "key-deserializer", ""), 0);
     if (opts_has(c->o, "value-deserializer"))
-        props_set(p, "value.deserializer", opts_text(c->o, "value-deserializer", ""));
+        props_set(p, "value.deserializer", opts_text(c->o, "value-deserializer", ""), 0);
     return formatter_init(&c->format, opts_text(c->o, "formatter", NULL), p, why);
 }
 

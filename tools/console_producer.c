@@ -242,7 +242,7 @@ static enum err option_as_property(const struct opts *o, const char *option, con
 
     if (!opts_has(o, option))
         return ERR_OK;
-    props_set(p, property, opts_text(o, option, "gzip"));
+    props_set(p, property, opts_text(o, option, "gzip"), 0);
     if (rdkafka_translate(RDKAFKA_PRODUCER, property, props_get(p, property, ""), &t, why) !=
         ERR_OK) {
         errtext_wrap(why, "--%s", option);

@@ -155,12 +155,12 @@ static struct kafuka_zkc_conf *make_conf(const struct console_zk *z, const char 
         set(z, conf, "isolation.level", opts_text(z->o, "isolation-level", "read_uncommitted"));
 
     for (size_t i = 0; ok && i < z->p->count; i++)
-        if (strcmp(z->p->items[i].key, "bootstrap.servers") == 0 ||
-            strcmp(z->p->items[i].key, "metadata.broker.list") == 0)
+        if (strcmp(z->p->list[i].key, "bootstrap.servers") == 0 ||
+            strcmp(z->p->list[i].key, "metadata.broker.list") == 0)
             opts_warn(z->o, "%s has no effect: the brokers are found in ZooKeeper",
-                      z->p->items[i].key);
-        else if (strcmp(z->p->items[i].key, "consumer.timeout.ms") != 0) /* is ours */
-            ok = set(z, conf, z->p->items[i].key, z->p->items[i].value);
+                      z->p->list[i].key);
+        else if (strcmp(z->p->list[i].key, "consumer.timeout.ms") != 0) /* is ours */
+            ok = set(z, conf, z->p->list[i].key, z->p->list[i].value);
     if (ok && opts_has(z->o, "from-beginning"))
         ok = set(z, conf, "auto.offset.reset", "smallest");
     if (ok && opts_has(z->o, "autocommit.interval.ms"))

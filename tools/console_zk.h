@@ -6,7 +6,7 @@
 
 #include "tools/lib/formatter.h"
 #include "tools/lib/opt.h"
-#include "tools/lib/props.h"
+#include "common/base/props.h"
 
 struct console_zk {
     const struct opts *o;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kafuka-topics: creates, lists, describes, alters and deletes topics, through a broker (here) or
  * through ZooKeeper (topics_zk.c). */
+#include "tools/lib/topic_config.h"
 #include "tools/lib/topics.h"
 
 #include "common/base/clock.h"
@@ -329,6 +330,43 @@ static enum err fill_new_topic(struct admin *a, const struct opts *o,
     return ERR_OK;
 }
 
+/* What was set and does nothing, as the broker's documentation says of its own configs. */
+static void tell_no_effect(struct admin *a, const struct opts *o, const char *topic)
+{
+    struct kp_DescribeConfigsRequest request;
+    struct kp_DescribeConfigsRequest_DescribeConfigsResource resource;
+    struct kp_DescribeConfigsResponse response;
+    struct errtext why = {{0}};
+    size_t count;
+    const char *const *config = opts_list(o, "config", &count);
+    int32_t n = 0;
+
+    kp_defaults(&kp_DescribeConfigsRequest_schema, &request);
+    kp_defaults(&kp_DescribeConfigsRequest_DescribeConfigsResource_schema, &resource);
+    resource.configuration_keys = admin_alloc(a, count, sizeof *resource.configuration_keys);
+    for (size_t i = 0; i < count; i++) {
+        size_t name_len = strcspn(config[i], "=");
+        const char *name = arena_strdup(&a->arena, config[i], name_len);
+
+        if (topic_config_has_no_effect(name, config[i] + name_len + 1))
+            resource.configuration_keys[n++] = str_of(name);
+    }
+    resource.configuration_keys_count = n;
+    resource.resource_type = 2; /* a topic */
+    resource.resource_name = str_of(topic);
+    request.resources = &resource;
+    request.resources_count = 1;
+    request.include_documentation = true;
+    if (n == 0 || admin_call(a, ADMIN_ANY, KP_API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request,
+                             &response, NULL, &why) != ERR_OK)
+        return;
+    for (int32_t i = 0; response.results_count == 1 && i < response.results[0].configs_count; i++)
+        topic_config_tell_documented(
+            arena_strdup(&a->arena, response.results[0].configs[i].name.p,
+                         (size_t)i32_max(response.results[0].configs[i].name.len, 0)),
+            response.results[0].configs[i].documentation);
+}
+
 static int run_create(struct admin *a, const struct opts *o)
 {
     int64_t deadline_ms = clock_mono_ms() + a->timeout_ms;
@@ -367,6 +405,7 @@ static int run_create(struct admin *a, const struct opts *o)
     if (code != KE_NONE)
         return topics_fail("%s", admin_error(a, code, response.topics[0].error_message));
     printf("Created topic %s.\n", name);
+    tell_no_effect(a, o, name);
     return 0;
 }
 

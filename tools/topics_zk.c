@@ -253,6 +253,8 @@ static int run_create(struct coord *c, struct arena *a, const struct opts *o)
     if (code != KE_NONE)
         return topics_fail("%s", why.text);
     printf("Created topic %s.\n", t.name);
+    for (int32_t i = 0; i < config.count; i++)
+        topic_config_tell_no_effect(config.entries[i].key, config.entries[i].value);
     return 0;
 }
 
@@ -272,6 +274,8 @@ static int alter_config(struct coord *c, struct arena *a, const struct opts *o, 
         zkadmin_set_entity_config(c, "topics", name, &config, false, &why) != KE_NONE)
         return topics_fail("%s", why.text);
     printf("Updated config for topic %s.\n", name);
+    for (int32_t i = 0; i < config.count; i++)
+        topic_config_tell_no_effect(config.entries[i].key, config.entries[i].value);
     return 0;
 }
 

@@ -50,18 +50,9 @@ static void fail_text(struct alter_task *t, struct alter_item *it, int16_t error
     fail(it, error, api_strdup(t->task.request, why->text).p);
 }
 
-static int16_t bad_value_error(const struct alter_item *it)
-{
-    return it->type == CONFIG_TOPIC ? KE_INVALID_CONFIG : KE_INVALID_REQUEST;
-}
-
 static const struct option *option_of(const struct alter_item *it, struct str name)
 {
-    const struct topic_option *o;
-    if (it->type != CONFIG_TOPIC)
-        return optab_find(&config_options, name);
-    o = topic_option_find(name);
-    return o == NULL ? NULL : &o->option;
+    return optab_find(it->type == CONFIG_TOPIC ? &topic_options : &config_options, name);
 }
 
 /* ---- building the new config, on an io thread */
@@ -112,17 +103,13 @@ static const char *list_change(struct alter_task *t, const char *base, const cha
 static const char *list_base(struct alter_task *t, const struct alter_item *it,
                              const struct option *o, const struct zkdoc_kv *entry)
 {
-    const struct topic_option *to;
     enum config_source source;
-    const char *synonym, *text;
+    const char *text;
     if (entry != NULL)
         return entry->value;
-    if (it->type != CONFIG_TOPIC) {
-        text = config_text(t->task.request->broker->config, o);
-    } else {
-        to = topic_option_find(str_of(o->name));
-        text = topic_config_default(t->task.request->broker->config, to, &source, &synonym);
-    }
+    text = it->type != CONFIG_TOPIC
+               ? config_text(t->task.request->broker->config, o)
+               : topic_config_default(t->task.request->broker->config, o, &source);
     return text == NULL ? "" : api_strdup(t->task.request, text).p;
 }
 
@@ -135,7 +122,7 @@ static const char *changed_value(struct alter_task *t, struct alter_item *it,
     const char *value = api_strdup_str(t->task.request, c->value);
     if (c->op == OP_SET || value == NULL)
         return value;
-    if (o == NULL || o->type != OPT_LIST) {
+    if (o == NULL || o->type != OPTION_LIST) {
         struct errtext why;
         errtext_set(&why, "%s is no list: APPEND and SUBTRACT are for lists", key);
         fail_text(t, it, KE_INVALID_CONFIG, &why);
@@ -208,7 +195,7 @@ static void check_broker_changes(struct alter_task *t, struct alter_item *it)
                         o->name);
         } else if ((o->flags & OPTION_PER_BROKER) != 0 && it->name.len == 0) {
             errtext_set(&why, "%s is set for one broker, not for all: name the broker", o->name);
-        } else if (o->type == OPT_PASSWORD) {
+        } else if (o->type == OPTION_PASSWORD) {
             errtext_set(&why, "%s is a secret: set it in the properties file and restart", o->name);
         } else if (c->op != OP_SET || optab_check(o, value, &why) == ERR_OK) {
             continue;
@@ -282,9 +269,10 @@ static void check_changes(struct alter_task *t, struct alter_item *it)
         if (c->value.len < 0) {
             errtext_set(&why, "%.*s: null is no value", STR_ARG(c->name));
             fail_text(t, it, KE_INVALID_REQUEST, &why);
-        } else if (it->type == CONFIG_TOPIC && topic_option_find(c->name) == NULL) {
-            errtext_set(&why, "%.*s is no topic config", STR_ARG(c->name));
-            fail_text(t, it, bad_value_error(it), &why);
+        } else if (it->type == CONFIG_TOPIC && option_of(it, c->name) == NULL) {
+            const char *name = api_strdup_str(t->task.request, c->name);
+            topic_option_unknown(name == NULL ? "" : name, &why);
+            fail_text(t, it, KE_INVALID_CONFIG, &why);
         }
     }
 }

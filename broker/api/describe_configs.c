@@ -47,21 +47,31 @@ static void add_synonyms(struct describe_task *t, const struct config_entry *e,
                          struct kp_DescribeConfigsResponse_DescribeConfigsResourceResult *a)
 {
     struct kp_DescribeConfigsResponse_DescribeConfigsSynonym *s =
-        api_alloc(t->task.request, 2, sizeof *s);
+        api_alloc(t->task.request, (size_t)e->layer_count, sizeof *s);
     t->no_memory |= s == NULL;
-    if (s == NULL || e->is_sensitive)
+    if (s == NULL)
         return;
-    int32_t n = 0;
-    if (e->source == CONFIG_SOURCE_TOPIC)
-        s[n++] = (struct kp_DescribeConfigsResponse_DescribeConfigsSynonym){
-            .name = str_of(e->name), .value = str_of(e->value), .source = (int8_t)e->source};
-    if (e->inherited_name != NULL && e->inherited != NULL)
-        s[n++] = (struct kp_DescribeConfigsResponse_DescribeConfigsSynonym){
-            .name = str_of(e->inherited_name),
-            .value = str_of(e->inherited),
-            .source = (int8_t)e->inherited_source};
+    for (int32_t i = 0; i < e->layer_count; i++)
+        s[i] = (struct kp_DescribeConfigsResponse_DescribeConfigsSynonym){
+            .name = str_of(e->layers[i].name),
+            .value = str_of(e->layers[i].value),
+            .source = (int8_t)e->layers[i].source};
     a->synonyms = s;
-    a->synonyms_count = n;
+    a->synonyms_count = e->layer_count;
+}
+
+static struct str documentation(struct describe_task *t, const struct option *o)
+{
+    struct buf text = {0};
+    if (o == NULL)
+        return STR_NULL;
+    if (option_has_effect(o))
+        return str_of(o->help);
+    buf_printf(&text, "%s. It " OPTION_NO_EFFECT "%s", o->help, o->why);
+    struct str copy = api_strdup(t->task.request, buf_cstr(&text));
+    t->no_memory |= copy.p == NULL;
+    buf_fini(&text);
+    return copy;
 }
 
 static void add_entry(struct describe_task *t, result *to, const struct config_entry *e)
@@ -75,8 +85,8 @@ static void add_entry(struct describe_task *t, result *to, const struct config_e
     a->is_default = t->task.request->api_version == 0 && e->source == CONFIG_SOURCE_DEFAULT;
     a->config_source = (int8_t)e->source;
     a->is_sensitive = e->is_sensitive;
-    a->config_type = e->type;
-    a->documentation = req_of(t)->include_documentation ? str_of(e->help) : STR_NULL;
+    a->config_type = e->option == NULL ? 0 : (int8_t)e->option->type;
+    a->documentation = req_of(t)->include_documentation ? documentation(t, e->option) : STR_NULL;
     if (req_of(t)->include_synonyms)
         add_synonyms(t, e, a);
 }
@@ -107,14 +117,14 @@ static void describe_topic(struct describe_task *t,
     struct zkdoc_config overrides;
     const char *name = api_strdup_str(t->task.request, from->resource_name);
     t->no_memory |= name == NULL;
-    if (name == NULL || !alloc_entries(t, to, topic_option_count))
+    if (name == NULL || !alloc_entries(t, to, topic_options.count))
         return;
     read_overrides(t, "topics", name, to, &overrides);
-    for (size_t i = 0; to->error_code == KE_NONE && i < topic_option_count; i++) {
+    for (size_t i = 0; to->error_code == KE_NONE && i < topic_options.count; i++) {
         struct config_entry e;
-        if (!is_wanted(from, topic_options[i].option.name))
+        if (!is_wanted(from, topic_options.rows[i].name))
             continue;
-        if (!config_entry_topic(t->task.request, &topic_options[i], &overrides, &e))
+        if (!config_entry_topic(t->task.request, &topic_options.rows[i], &overrides, &e))
             t->no_memory = true;
         else
             add_entry(t, to, &e);
@@ -147,17 +157,8 @@ static void describe_default(struct describe_task *t,
     if (to->error_code != KE_NONE || !alloc_entries(t, to, (size_t)set.count))
         return;
     for (int32_t i = 0; i < set.count; i++) {
-        const struct option *o = optab_find(&config_options, str_of(set.entries[i].key));
-        bool is_secret = o == NULL || o->type == OPT_PASSWORD;
-        struct config_entry e = {.name = set.entries[i].key,
-                                 .value = is_secret ? NULL : set.entries[i].value,
-                                 .help = o == NULL ? "" : o->help,
-                                 .type = o == NULL ? 0 : (int8_t)o->type,
-                                 .source = CONFIG_SOURCE_DYNAMIC_DEFAULT,
-                                 .is_sensitive = is_secret};
-        e.inherited = e.value;
-        e.inherited_name = e.name;
-        e.inherited_source = e.source;
+        struct config_entry e;
+        config_entry_default(&set.entries[i], &e);
         if (is_wanted(from, e.name))
             add_entry(t, to, &e);
     }

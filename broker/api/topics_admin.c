@@ -187,7 +187,7 @@ static bool take_configs(struct request *r,
         kv->value = api_strdup_str(r, v);
         if (kv->key == NULL || kv->value == NULL)
             return false;
-        if (topic_config_check(kv->key, kv->value, &why) != ERR_OK)
+        if (topic_option_check(kv->key, kv->value, &why) != ERR_OK)
             topic_create_fail(item, KE_INVALID_CONFIG, api_strdup(r, why.text).p);
     }
     return item->error != KE_NONE || check_together(r, item);

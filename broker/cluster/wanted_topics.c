@@ -77,7 +77,7 @@ static enum err parse_one(const struct config *c, const char *item, struct wante
         errtext_set(why, "topics: name:partitions:replicas is needed, not %s", item);
         rc = ERR_INVALID;
     } else if (n > 3) {
-        rc = topic_config_check("cleanup.policy", fields[3], why);
+        rc = topic_option_check("cleanup.policy", fields[3], why);
         if (rc != ERR_OK)
             errtext_wrap(why, "topics: %s", item);
         else

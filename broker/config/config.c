@@ -4,22 +4,39 @@
 
 #include "common/base/slog.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <unistd.h>
 
-#define ROW(field, name, type, def, min, max, choices, flags, help)                                \
-    {name, type, def, min, max, choices, flags, help, offsetof(struct config, field)},
-#define BOOL(f, n, d, fl, h)              ROW(f, n, OPT_BOOL, d, 0, 0, NULL, fl, h)
-#define INT(f, n, d, lo, hi, fl, h)       ROW(f, n, OPT_INT, d, lo, hi, NULL, fl, h)
-#define SHORT(f, n, d, lo, hi, fl, h)     ROW(f, n, OPT_SHORT, d, lo, hi, NULL, fl, h)
-#define LONG(f, n, d, lo, hi, fl, h)      ROW(f, n, OPT_LONG, d, lo, hi, NULL, fl, h)
-#define DOUBLE(f, n, d, lo, hi, fl, h)    ROW(f, n, OPT_DOUBLE, d, lo, hi, NULL, fl, h)
-#define STRING(f, n, d, choices, fl, h)   ROW(f, n, OPT_STRING, d, 0, 0, choices, fl, h)
-#define CLASS(f, n, d, choices, fl, h)    ROW(f, n, OPT_CLASS, d, 0, 0, choices, fl, h)
-#define LIST(f, n, d, choices, fl, h)     ROW(f, n, OPT_LIST, d, 0, 0, choices, fl, h)
-#define PASSWORD(f, n, d, choices, fl, h) ROW(f, n, OPT_PASSWORD, d, 0, 0, choices, fl, h)
+#define ROW(field, id, kind, text, lo, hi, words, bits, lowest, highest, about, reason, ...)       \
+    {.name = id,                                                                                   \
+     .type = kind,                                                                                 \
+     .default_text = text,                                                                         \
+     .min = lo,                                                                                    \
+     .max = hi,                                                                                    \
+     .choices = words,                                                                             \
+     .flags = bits,                                                                                \
+     .help = about,                                                                                \
+     .offset = offsetof(struct config, field),                                                     \
+     .why = reason,                                                                                \
+     .low = lowest,                                                                                \
+     .high = highest},
+#define TEXT(f, n, type, d, choices, fl, ...)                                                      \
+    ROW(f, n, type, d, 0, 0, choices, fl, 0, 0, __VA_ARGS__, NULL, 0)
+#define WHOLE(f, n, type, d, lo, hi, fl, ...)                                                      \
+    ROW(f, n, type, d, lo, hi, NULL, fl, 0, 0, __VA_ARGS__, NULL, 0)
+#define BOOL(f, n, d, fl, ...)            WHOLE(f, n, OPTION_BOOL, d, 0, 0, fl, __VA_ARGS__)
+#define INT(f, n, d, lo, hi, fl, ...)     WHOLE(f, n, OPTION_INT, d, lo, hi, fl, __VA_ARGS__)
+#define SHORT(f, n, d, lo, hi, fl, ...)   WHOLE(f, n, OPTION_SHORT, d, lo, hi, fl, __VA_ARGS__)
+#define LONG(f, n, d, lo, hi, fl, ...)    WHOLE(f, n, OPTION_LONG, d, lo, hi, fl, __VA_ARGS__)
+#define STRING(f, n, d, words, fl, ...)   TEXT(f, n, OPTION_STRING, d, words, fl, __VA_ARGS__)
+#define CLASS(f, n, d, words, fl, ...)    TEXT(f, n, OPTION_CLASS, d, words, fl, __VA_ARGS__)
+#define LIST(f, n, d, words, fl, ...)     TEXT(f, n, OPTION_LIST, d, words, fl, __VA_ARGS__)
+#define PASSWORD(f, n, d, words, fl, ...) TEXT(f, n, OPTION_PASSWORD, d, words, fl, __VA_ARGS__)
+#define DOUBLE(f, n, d, lo, hi, fl, ...)                                                           \
+    ROW(f, n, OPTION_DOUBLE, d, 0, 0, NULL, fl, lo, hi, __VA_ARGS__, NULL, 0)
 static const struct option rows[] = {
 #include "broker/config/config.def"
 };
@@ -37,8 +54,6 @@ struct config *config_new(void)
     struct config *c = xcalloc(1, sizeof *c);
 
     optab_defaults(&config_options, c);
-    for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
-        c->sources[i] = CONFIG_SOURCE_DEFAULT;
     return c;
 }
 
@@ -48,21 +63,28 @@ void config_free(struct config **c)
         return;
     optab_fini(&config_options, *c);
     for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
-        mem_free((*c)->texts[i]);
+        for (size_t k = 0; k < CONFIG_LAYER_COUNT; k++)
+            mem_free((*c)->texts[i][k]);
     FREE_NULL(c);
 }
 
+static char **text_at(struct config *c, const struct option *o, enum config_source source)
+{
+    ASSERT(source >= CONFIG_SOURCE_DYNAMIC_BROKER && source <= CONFIG_SOURCE_STATIC);
+    return &c->texts[index_of(o)][source - CONFIG_SOURCE_DYNAMIC_BROKER];
+}
+
+/* Sources are set in the order of their weight, the heaviest last. */
 static enum err set_option(struct config *c, const struct option *o, const char *value,
                            enum config_source source, struct errtext *why)
 {
-    size_t i = index_of(o);
+    char **text = text_at(c, o, source);
     enum err rc = optab_set(o, c, value, why);
 
     if (rc != ERR_OK)
         return rc;
-    mem_free(c->texts[i]);
-    c->texts[i] = xstrdup(value);
-    c->sources[i] = (uint8_t)source;
+    mem_free(*text);
+    *text = xstrdup(value);
     return ERR_OK;
 }
 
@@ -79,19 +101,51 @@ enum err config_set(struct config *c, const char *name, const char *value,
     return set_option(c, o, value, source, why);
 }
 
-/* Options of Kafka's clients and of KAFKA_* variables of images that nobody means as broker
- * options. */
 static void warn_unknown(const char *name)
 {
     const struct option *near = optab_nearest(&config_options, name);
 
-    SLOG(WARN, "config", "unknown option", KV_S("option", name),
-         KV_S("did_you_mean", near == NULL ? "" : near->name));
+    if (near != NULL)
+        SLOG(WARN, "config", "unknown option", KV_S("option", name),
+             KV_S("did_you_mean", near->name));
+    else
+        SLOG(WARN, "config", "unknown option, it has no effect; no known option has a similar name",
+             KV_S("option", name));
 }
 
-static bool is_default(const struct option *o, const char *value)
+/* Kafka's options for one listener, listener.name.NAME.OPTION. Those that protect stop the start,
+ * unless they say the same as the option for all listeners. */
+static enum err check_listener_option(const struct props *p, const struct prop *q,
+                                      struct errtext *why)
 {
-    return o->default_text == NULL ? value[0] == 0 : strcmp(o->default_text, value) == 0;
+    const char *option = strchr(q->key + strlen("listener.name."), '.');
+    const struct prop *general = option == NULL ? NULL : props_find(p, option + 1);
+
+    if (option == NULL || strncmp(option + 1, "ssl.", 4) != 0) {
+        SLOG(WARN, "config", "options of single listeners have no effect in this version",
+             KV_S("option", q->key));
+        return ERR_OK;
+    }
+    if (general != NULL && strcmp(general->value, q->value) == 0)
+        return ERR_OK;
+    errtext_set(why,
+                "%s is not possible: this version has no TLS options of single listeners; set %s, "
+                "which is for all of them",
+                q->key, option + 1);
+    return ERR_INVALID;
+}
+
+static enum err set_property(struct config *c, const struct props *p, const struct prop *q,
+                             enum config_source source, struct errtext *why)
+{
+    const struct option *o = optab_find(&config_options, str_of(q->key));
+
+    if (o != NULL)
+        return set_option(c, o, q->value, source, why);
+    if (strncmp(q->key, "listener.name.", strlen("listener.name.")) == 0)
+        return check_listener_option(p, q, why);
+    warn_unknown(q->key);
+    return ERR_OK;
 }
 
 enum err config_set_all(struct config *c, const struct props *p, enum config_source source,
@@ -99,40 +153,87 @@ enum err config_set_all(struct config *c, const struct props *p, enum config_sou
 {
     for (size_t i = 0; i < p->count; i++) {
         const struct prop *q = &p->list[i];
-        const struct option *o = optab_find(&config_options, str_of(q->key));
-        if (o == NULL) {
-            warn_unknown(q->key);
-            continue;
-        }
-        enum err rc = set_option(c, o, q->value, source, why);
+        enum err rc = set_property(c, p, q, source, why);
         if (rc != ERR_OK) {
             if (q->line > 0)
                 errtext_wrap(why, "line %d", q->line);
             return rc;
         }
-        if ((o->flags & OPTION_NOT_YET) != 0 && !is_default(o, q->value))
-            SLOG(INFO, "config", "option is not yet in effect", KV_S("option", q->key));
-        if ((o->flags & OPTION_IGNORED) != 0 && !is_default(o, q->value))
-            SLOG(INFO, "config", "option has no meaning here", KV_S("option", q->key));
     }
     return ERR_OK;
 }
 
-bool config_is_given(const struct config *c, enum config_option o)
+static void name_all(const struct config *c, unsigned sources, unsigned flag, struct buf *out)
 {
-    return c->sources[o] != CONFIG_SOURCE_DEFAULT;
+    for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
+        const struct option *o = &rows[i];
+        if ((o->flags & flag) != 0 && (sources & 1U << config_source_of(c, o)) != 0 &&
+            !option_is_default(o, config_text(c, o)))
+            buf_printf(out, "%s%s", out->len == 0 ? "" : ",", o->name);
+    }
 }
 
-const char *config_text(const struct config *c, const struct option *o)
+void config_log_no_effect(const struct config *c, unsigned sources)
 {
-    const char *text = c->texts[index_of(o)];
+    struct buf not_yet = {0}, ignored = {0};
 
-    return text != NULL ? text : o->default_text;
+    name_all(c, sources, OPTION_NOT_YET, &not_yet);
+    name_all(c, sources, OPTION_IGNORED, &ignored);
+    if (not_yet.len > 0)
+        SLOG(WARN, "config", "these options are set but have no effect in this version",
+             KV_S("options", buf_cstr(&not_yet)));
+    if (ignored.len > 0)
+        SLOG(INFO, "config", "these options are set but have no meaning here",
+             KV_S("options", buf_cstr(&ignored)));
+    buf_fini(&not_yet);
+    buf_fini(&ignored);
+}
+
+const char *config_text_of(const struct config *c, const struct option *o,
+                           enum config_source source)
+{
+    if (source == CONFIG_SOURCE_DEFAULT)
+        return o->default_text;
+    ASSERT(source >= CONFIG_SOURCE_DYNAMIC_BROKER && source <= CONFIG_SOURCE_STATIC);
+    return c->texts[index_of(o)][source - CONFIG_SOURCE_DYNAMIC_BROKER];
 }
 
 enum config_source config_source_of(const struct config *c, const struct option *o)
 {
-    return (enum config_source)c->sources[index_of(o)];
+    enum config_source source = CONFIG_SOURCE_DYNAMIC_BROKER;
+
+    while (source < CONFIG_SOURCE_DEFAULT && config_text_of(c, o, source) == NULL)
+        source++;
+    return source;
+}
+
+const char *config_text(const struct config *c, const struct option *o)
+{
+    return config_text_of(c, o, config_source_of(c, o));
+}
+
+bool config_is_given(const struct config *c, enum config_option o)
+{
+    return config_source_of(c, &rows[o]) != CONFIG_SOURCE_DEFAULT;
+}
+
+void config_synonyms(const struct option *o, const char *out[CONFIG_SYNONYMS_MAX + 1])
+{
+    static const char *const families[][CONFIG_SYNONYMS_MAX + 1] = {
+        {"log.retention.ms", "log.retention.minutes", "log.retention.hours", NULL},
+        {"log.roll.ms", "log.roll.hours", NULL},
+        {"log.roll.jitter.ms", "log.roll.jitter.hours", NULL},
+        {"log.flush.interval.ms", "log.flush.scheduler.interval.ms", NULL},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(families); i++)
+        for (size_t k = 0; families[i][k] != NULL; k++)
+            if (strcmp(families[i][k], o->name) == 0) {
+                memcpy(out, families[i], sizeof families[i]);
+                return;
+            }
+    out[0] = o->name;
+    out[1] = NULL;
 }
 
 /* ---- what several options say together */
@@ -176,10 +277,10 @@ static void map_old_names(struct config *c)
     }
 }
 
-/* of: ms where it is given, else the larger unit times factor; -1 stays -1. */
+/* of: ms where it is given, else the larger unit times factor; negative ones are -1. */
 static int64_t in_ms(int64_t ms, int64_t larger, int64_t factor)
 {
-    return ms != INT64_MIN ? ms : larger < 0 ? -1 : larger * factor;
+    return ms != INT64_MIN ? i64_max(ms, -1) : larger < 0 ? -1 : larger * factor;
 }
 
 enum { MINUTE_MS = 60 * 1000, HOUR_MS = 60 * MINUTE_MS };
@@ -221,24 +322,105 @@ static void fill_defaults(struct config *c)
         c->inter_broker_listener_name = xstrdup(c->security_inter_broker_protocol);
 }
 
+/* Options that promise what this version lacks, above all protection: nobody may believe to have
+ * it. What ZooKeeper holds does not come here (apply_dynamic leaves it out). */
+static enum err check_promises(const struct config *c, struct errtext *why)
+{
+    for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
+        const struct option *o = &rows[i];
+        const char *text = config_text_of(c, o, CONFIG_SOURCE_STATIC);
+        if ((o->flags & OPTION_STOPS) == 0 || text == NULL || option_is_default(o, text))
+            continue;
+        if (i == CONFIG_zookeeper_clientCnxnSocket && strstr(text, "ClientCnxnSocketNIO") != NULL)
+            continue; /* Kafka's default by its name: no TLS */
+        errtext_set(why, "%s=%s is not possible: %s", o->name,
+                    o->type == OPTION_PASSWORD ? "..." : text, o->why);
+        return ERR_INVALID;
+    }
+    return ERR_OK;
+}
+
+/* What Kafka takes in a file but what means nothing, or more than is possible here. */
+static const struct {
+    enum config_option option;
+    int64_t least, most;
+} limits[] = {
+    {CONFIG_zookeeper_session_timeout_ms, 1, INT32_MAX},
+    {CONFIG_zookeeper_connection_timeout_ms, 1, INT32_MAX},
+    {CONFIG_num_network_threads, 1, 256},
+    {CONFIG_num_io_threads, 1, 1024},
+    {CONFIG_num_recovery_threads_per_data_dir, 1, 1024},
+    {CONFIG_num_replica_fetchers, 1, 256},
+    {CONFIG_socket_send_buffer_bytes, -1, INT32_MAX},
+    {CONFIG_socket_receive_buffer_bytes, -1, INT32_MAX},
+    {CONFIG_replica_socket_receive_buffer_bytes, -1, INT32_MAX},
+    {CONFIG_socket_listen_backlog_size, 1, 65535},
+    {CONFIG_connections_max_idle_ms, -1, INT64_MAX},
+    {CONFIG_request_timeout_ms, 1, INT32_MAX},
+    {CONFIG_controller_socket_timeout_ms, 1, INT32_MAX},
+    {CONFIG_replica_socket_timeout_ms, 1, INT32_MAX},
+    {CONFIG_default_replication_factor, 1, INT16_MAX},
+    {CONFIG_log_flush_scheduler_interval_ms, 0, INT64_MAX},
+    {CONFIG_log_flush_interval_ms, 0, INT64_MAX},
+    {CONFIG_log_flush_offset_checkpoint_interval_ms, 1, INT32_MAX},
+    {CONFIG_log_flush_start_offset_checkpoint_interval_ms, 1, INT32_MAX},
+    {CONFIG_log_cleaner_dedupe_buffer_size, 0, INT64_MAX},
+    {CONFIG_log_retention_bytes, -1, INT64_MAX},
+    {CONFIG_log_roll_jitter_ms, 0, INT64_MAX},
+    {CONFIG_replica_lag_time_max_ms, 1, INT64_MAX},
+    {CONFIG_replica_fetch_min_bytes, 0, INT32_MAX},
+    {CONFIG_replica_fetch_wait_max_ms, 0, INT32_MAX},
+    {CONFIG_replica_high_watermark_checkpoint_interval_ms, 1, INT64_MAX},
+    {CONFIG_leader_imbalance_per_broker_percentage, 0, 100},
+    {CONFIG_controlled_shutdown_max_retries, 0, INT32_MAX},
+    {CONFIG_controlled_shutdown_retry_backoff_ms, 0, INT64_MAX},
+    {CONFIG_offset_metadata_max_bytes, 0, INT32_MAX},
+    {CONFIG_group_min_session_timeout_ms, 0, INT32_MAX},
+    {CONFIG_group_max_session_timeout_ms, 0, INT32_MAX},
+    {CONFIG_group_initial_rebalance_delay_ms, 0, INT32_MAX},
+};
+
+static int64_t number_at(const struct config *c, const struct option *o)
+{
+    const void *field = (const char *)c + o->offset;
+    int32_t i;
+    int64_t l;
+
+    if (o->type == OPTION_INT) {
+        memcpy(&i, field, sizeof i);
+        return i;
+    }
+    ASSERT(o->type == OPTION_LONG);
+    memcpy(&l, field, sizeof l);
+    return l;
+}
+
+static void bring_into_limits(struct config *c)
+{
+    for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+        const struct option *o = &rows[limits[i].option];
+        int64_t given = number_at(c, o);
+        int64_t used = i64_max(limits[i].least, i64_min(limits[i].most, given));
+        char text[32];
+        if (used == given || !config_is_given(c, limits[i].option))
+            continue;
+        (void)snprintf(text, sizeof text, "%" PRId64, used);
+        MUST(optab_set(o, c, text, NULL) == ERR_OK);
+        if (given >= 0) /* negative ones are a way to say none */
+            SLOG(WARN, "config", "value is beyond what is possible here", KV_S("option", o->name),
+                 KV_I("given", given), KV_I("used", used));
+    }
+}
+
 static enum err check_together(const struct config *c, struct errtext *why)
 {
-    if (!c->enable_zookeeper)
-        return refuse(why, "enable.zookeeper=false is not possible yet: set zookeeper.connect");
+    enum err rc = check_promises(c, why);
+
+    if (rc != ERR_OK)
+        return rc;
     if (c->zookeeper_connect == NULL || c->zookeeper_connect[0] == 0)
         return refuse(why, "zookeeper.connect is needed: host:port,host:port, with /path for a "
                            "chroot at the end");
-    if (c->zookeeper_ssl_client_enable)
-        return refuse(why, "zookeeper.ssl.client.enable=true is not possible: the ZooKeeper client "
-                           "library has no TLS");
-    if (c->zookeeper_metadata_migration_enable)
-        return refuse(why,
-                      "zookeeper.metadata.migration.enable=true is not possible: kafuka has no "
-                      "KRaft mode to migrate to");
-    if (c->process_roles.count > 0)
-        return refuse(why,
-                      "process.roles belongs to KRaft, which kafuka does not have: leave it out "
-                      "and set zookeeper.connect");
     if (c->broker_id > c->reserved_broker_max_id && config_is_given(c, CONFIG_broker_id) &&
         c->broker_id_generation_enable) {
         errtext_set(why,
@@ -277,6 +459,7 @@ enum err config_finish(struct config *c, struct errtext *why)
 {
     ASSERT(!c->is_finished);
     map_old_names(c);
+    bring_into_limits(c);
     fill_defaults(c);
     c->is_finished = true;
     return check_together(c, why);
@@ -289,7 +472,10 @@ static void apply_dynamic(struct config *c, const struct props *p, enum config_s
     for (size_t i = 0; i < p->count; i++) {
         const struct option *o = optab_find(&config_options, str_of(p->list[i].key));
         struct errtext why;
-        if (o == NULL || (o->flags & OPTION_DYNAMIC) == 0)
+        if (o != NULL && (o->flags & OPTION_STOPS) != 0)
+            SLOG(WARN, "config", "this option in ZooKeeper is not possible and has no effect",
+                 KV_S("option", o->name), KV_S("why", o->why));
+        else if (o == NULL || (o->flags & OPTION_DYNAMIC) == 0)
             SLOG(WARN, "config", "option cannot be changed while running",
                  KV_S("option", p->list[i].key));
         else if (set_option(c, o, p->list[i].value, source, &why) != ERR_OK)
@@ -302,8 +488,9 @@ static struct config *config_static_copy(const struct config *base)
     struct config *c = config_new();
 
     for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
-        if (base->sources[i] == CONFIG_SOURCE_STATIC)
-            MUST(set_option(c, &rows[i], base->texts[i], CONFIG_SOURCE_STATIC, NULL) == ERR_OK);
+        if (config_text_of(base, &rows[i], CONFIG_SOURCE_STATIC) != NULL)
+            MUST(set_option(c, &rows[i], config_text_of(base, &rows[i], CONFIG_SOURCE_STATIC),
+                            CONFIG_SOURCE_STATIC, NULL) == ERR_OK);
     return c;
 }
 

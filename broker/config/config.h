@@ -24,6 +24,9 @@ enum config_source { /* numbers: the protocol's */
                      CONFIG_SOURCE_DEFAULT = 5
 };
 
+/* What was given: by DYNAMIC_BROKER, DYNAMIC_DEFAULT or STATIC, the first of them wins. */
+enum { CONFIG_LAYER_COUNT = 3 };
+
 enum config_option {
 #define BOOL(field, ...)     CONFIG_##field,
 #define INT(field, ...)      CONFIG_##field,
@@ -67,9 +70,8 @@ struct config {
 #undef CLASS
 #undef LIST
 #undef PASSWORD
-    /* as given, by option: NULL is not given */
-    char *texts[CONFIG_OPTION_COUNT];
-    uint8_t sources[CONFIG_OPTION_COUNT];
+    /* as given, by option and layer: NULL is not given */
+    char *texts[CONFIG_OPTION_COUNT][CONFIG_LAYER_COUNT];
     bool is_finished;
 };
 
@@ -80,22 +82,36 @@ void config_free(struct config **c);
 /* NOT_FOUND: unknown option. INVALID with text: what is allowed. Before config_finish. */
 NODISCARD enum err config_set(struct config *c, const char *name, const char *value,
                               enum config_source source, struct errtext *why);
-/* Sets all of p. Unknown options are log lines that name the nearest known one; options that do
- * nothing yet are too. INVALID with text (and the line of the file, when there is one). */
+/* Sets all of p. Unknown options are log lines that name the nearest known one, if there is one.
+ * INVALID with text (and the line of the file, when there is one). */
 NODISCARD enum err config_set_all(struct config *c, const struct props *p,
                                   enum config_source source, struct errtext *why);
-/* Fills the options whose default is another option, maps old names, checks what several options
- * say together. INVALID with text. */
+/* Fills the options whose default is another option, maps old names, brings values that Kafka takes
+ * but that mean nothing to the nearest ones that do (log lines say so), checks what several options
+ * say together, and that no option is set that promises what this version lacks. INVALID with text.
+ */
 NODISCARD enum err config_finish(struct config *c, struct errtext *why);
 /* A new finished config: base's static values, then the cluster-wide dynamic ones, then this
  * broker's. Options that are not dynamic, unknown or bad are left out with a log line. */
 struct config *config_with_dynamic(const struct config *base, const struct props *cluster,
                                    const struct props *own);
 
+/* One log line that names all options that are set, not to their defaults, but have no effect in
+ * this version, and one for those that have no meaning here. sources: only such are named, as bits
+ * 1 << CONFIG_SOURCE_*. */
+void config_log_no_effect(const struct config *c, unsigned sources);
+
 /* The value as text, for DescribeConfigs: as given, else the default; NULL: none. Passwords too:
  * the caller hides them. */
 const char *config_text(const struct config *c, const struct option *o);
 enum config_source config_source_of(const struct config *c, const struct option *o);
+/* What one source says of an option; NULL: nothing. */
+const char *config_text_of(const struct config *c, const struct option *o,
+                           enum config_source source);
+/* The options that stand in for each other, the finest unit first, o among them: log.roll.ms,
+ * log.roll.hours. NULL-terminated; constant strings. */
+enum { CONFIG_SYNONYMS_MAX = 3 };
+void config_synonyms(const struct option *o, const char *out[CONFIG_SYNONYMS_MAX + 1]);
 bool config_is_given(const struct config *c, enum config_option o);
 
 #endif

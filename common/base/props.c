@@ -5,6 +5,8 @@
 
 #include "common/base/fsx.h"
 
+#include <strings.h>
+
 struct scan {
     const char *p, *end;
     int line;
@@ -26,6 +28,40 @@ const struct prop *props_find(const struct props *p, const char *key)
         if (strcmp(p->list[i].key, key) == 0)
             return &p->list[i];
     return NULL;
+}
+
+const char *props_get(const struct props *p, const char *key, const char *otherwise)
+{
+    const struct prop *found = props_find(p, key);
+
+    return found == NULL ? otherwise : found->value;
+}
+
+enum err props_bool(const struct props *p, const char *key, bool otherwise, bool *out,
+                    struct errtext *why)
+{
+    const char *v = props_get(p, key, otherwise ? "true" : "false");
+
+    *out = strcasecmp(v, "true") == 0;
+    if (*out || strcasecmp(v, "false") == 0)
+        return ERR_OK;
+    *out = otherwise;
+    errtext_set(why, "%s is true or false, not '%s'", key, v);
+    return ERR_INVALID;
+}
+
+enum err props_add_pair(struct props *p, const char *pair, struct errtext *why)
+{
+    const char *equals = strchr(pair, '=');
+
+    if (equals == NULL || equals == pair) {
+        errtext_set(why, "'%s' is not of the form key=value", pair);
+        return ERR_INVALID;
+    }
+    char *key = xstrndup(pair, (size_t)(equals - pair));
+    props_set(p, key, equals + 1, 0);
+    mem_free(key);
+    return ERR_OK;
 }
 
 void props_set(struct props *p, const char *key, const char *value, int line)

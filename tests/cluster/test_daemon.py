@@ -39,8 +39,8 @@ def run_broker(tmp_path, zookeeper, *overrides, properties="", timeout=30):
 
 
 BAD_STARTS = [
-    (["num.network.threads=0"], "", r"num.network.threads=0 is not allowed: it must be a whole number from 1 to 256"),
-    (["log.cleanup.policy=shred"], "", r"log.cleanup.policy=shred is not allowed: it must be one of delete\|compact"),
+    (["num.network.threads=0"], "", r"num.network.threads=0 is not allowed: it must be a whole number from 1 on"),
+    (["log.cleanup.policy=shred"], "", r"log.cleanup.policy=shred is not allowed: it must be some of compact\|delete"),
     (["auto.create.topics.enable=maybe"], "", r"must be true or false"),
     ([], "x=\\u00zz\n", r"server.properties: line 5: a bad \\u escape"),
     (["zookeeper.connect="], "", r"zookeeper.connect is needed"),
@@ -53,6 +53,11 @@ BAD_STARTS = [
     (["log.dirs=/dev/null/logs"], "", r"log.dirs: make /dev/null/logs: Not a directory"),
     (["topics=a:b"], "", r"topics: name:partitions:replicas is needed, not a:b"),
     (["process.roles=broker"], "", r"KRaft"),
+    ([], "authorizer.class.name=kafka.security.authorizer.AclAuthorizer\n", r"authorizer.class.name=.* is not possible: .*every client could"),
+    ([], "super.users=User:admin\n", r"super.users=User:admin is not possible"),
+    ([], "zookeeper.set.acl=true\n", r"zookeeper.set.acl=true is not possible: .*znodes would stay open"),
+    ([], "create.topic.policy.class.name=org.example.Policy\n", r"create.topic.policy.class.name=.* is not possible"),
+    ([], "listener.name.plaintext.ssl.client.auth=required\n", r"listener.name.plaintext.ssl.client.auth is not possible"),
     (["enable.zookeeper=false"], "", r"enable.zookeeper=false"),
 ]
 
@@ -98,6 +103,13 @@ def test_wrong_arguments_are_status_2_and_the_help_is_complete(tmp_path):
         assert run(*args).returncode == 2
     assert run("--version").stdout.startswith("kafuka-broker ")
     assert "--override KEY=VALUE" in run("--help").stdout
+    file = tmp_path / "server.properties"
+    file.write_text("zookeeper.connect=z\nmax.connection.creation.rate=5\n")
+    good = run("--check-config", str(file))
+    assert good.returncode == 0 and "a broker would take these options" in good.stdout
+    assert "options=max.connection.creation.rate" in good.stderr
+    bad = run("--check-config", str(file), "--override", "advertised.listeners=OTHER://h:1")
+    assert bad.returncode == 1 and "no such listener: OTHER" in bad.stderr
     options = run("--help-config").stdout
     for name in ["broker.id", "zookeeper.connect", "log.retention.hours", "min.insync.replicas", "replica.lag.time.max.ms"]:
         assert re.search(rf"^{re.escape(name)}$", options, re.M)
@@ -107,6 +119,27 @@ def test_wrong_arguments_are_status_2_and_the_help_is_complete(tmp_path):
 def test_an_unknown_option_is_a_warning_with_the_nearest_name(make_cluster):
     c = make_cluster(count=1, options={"log.retention.hour": 5})
     assert re.search(r"WARN .*unknown option option=log.retention.hour did_you_mean=log.retention.hours", c.brokers[0].log_text())
+
+
+def test_options_without_effect_are_one_line_and_those_in_zookeeper_stop_nothing(make_cluster):
+    c = make_cluster(count=1, options={"max.connection.creation.rate": 50, "replica.selector.class": "org.example.S", "ssl.protocol": "TLS",
+                                       "com.example.plugin.colour": "red"})
+    b = c.brokers[0]
+    text = b.log_text()
+    assert re.findall(r"WARN .*have no effect in this version options=(.*)", text) == ["max.connection.creation.rate,replica.selector.class"]
+    assert re.search(r"INFO .*have no meaning here options=ssl.protocol", text)
+    assert re.search(r"WARN .*unknown option, it has no effect; no known option has a similar name.* option=com.example.plugin.colour", text)
+    assert "did_you_mean=\"\"" not in text
+    r = c.tool("configs", "--bootstrap-server", b.address, "--alter", "--broker", "0", "--add-config", "leader.replication.throttled.rate=1000000")
+    assert r.returncode == 0 and "leader.replication.throttled.rate has no effect in this version: replication is not throttled" in r.stderr
+    wait_until(lambda: "options=leader.replication.throttled.rate" in b.log_text(), 30, "the line of the dynamic option")
+    b.stop()
+    zk = c.zk_client()
+    zk.set("/config/brokers/0", b'{"version":1,"config":{"authorizer.class.name":"X","leader.replication.throttled.rate":"1"}}')
+    zk.stop()
+    zk.close()
+    b.start()
+    assert re.search(r"WARN .*is not possible and has no effect option=authorizer.class.name", b.log_text())
 
 
 def test_port_0_is_any_and_is_printed(make_cluster):

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* ---- properties */
 
@@ -88,21 +89,39 @@ END_TEST
 
 /* ---- options */
 
+/* A help text is a sentence of its own, and what has no effect says why. */
+static void describes_itself(const struct option *o)
+{
+    unsigned state = o->flags & (OPTION_NOT_YET | OPTION_IGNORED | OPTION_STOPS);
+
+    ck_assert_msg(strlen(o->help) > 20 && o->help[strlen(o->help) - 1] != '.', "%s", o->name);
+    ck_assert_msg(o->help[0] >= 'A' && o->help[0] <= 'Z', "%s", o->name);
+    ck_assert_msg(strstr(o->help, "The same") == NULL && strstr(o->help, "Old name") == NULL, "%s",
+                  o->name);
+    ck_assert_msg((state & (state - 1)) == 0, "%s: one state only", o->name);
+    ck_assert_msg((state == 0) == (o->why == NULL), "%s", o->name);
+}
+
 START_TEST(every_default_is_allowed_and_every_name_is_there_once)
 {
     struct config *c = config_new();
+    struct errtext why;
 
     for (size_t i = 0; i < config_options.count; i++) {
         const struct option *o = &config_options.rows[i];
         ck_assert_ptr_eq(optab_find(&config_options, str_of(o->name)), o);
-        ck_assert_msg(o->help[0] != 0 && o->help[strlen(o->help) - 1] != '.', "%s", o->name);
+        describes_itself(o);
     }
-    for (size_t i = 0; i < topic_option_count; i++) {
-        ck_assert_ptr_eq(topic_option_find(str_of(topic_options[i].option.name)),
-                         &topic_options[i]);
-        for (int k = 0; k < 4 && topic_options[i].synonyms[k] != NULL; k++)
-            ck_assert_ptr_nonnull(
-                optab_find(&config_options, str_of(topic_options[i].synonyms[k])));
+    for (size_t i = 0; i < topic_options.count; i++) {
+        const struct option *o = &topic_options.rows[i];
+        ck_assert_ptr_eq(optab_find(&topic_options, str_of(o->name)), o);
+        describes_itself(o);
+        ck_assert_int_eq(optab_check(o, o->default_text, &why), ERR_OK);
+        for (const char *const *name = topic_option_broker_names(o); *name != NULL; name++) {
+            const struct option *broker = optab_find(&config_options, str_of(*name));
+            ck_assert_msg(broker != NULL, "%s", *name);
+            ck_assert_msg(option_has_effect(broker) == option_has_effect(o), "%s", *name);
+        }
     }
     ck_assert_int_eq(c->num_network_threads, 3);
     ck_assert_int_eq(c->log_segment_bytes, 1073741824);
@@ -117,7 +136,7 @@ static const struct {
 } values[] = {
     {"num.network.threads", " 4 ", NULL},
     {"num.network.threads", "0",
-     "num.network.threads=0 is not allowed: it must be a whole number from 1 to 256"},
+     "num.network.threads=0 is not allowed: it must be a whole number from 1 on"},
     {"num.network.threads", "4x", ""},
     {"num.network.threads", "", ""},
     {"num.network.threads", "99999999999999999999", ""},
@@ -133,7 +152,19 @@ static const struct {
      "log.cleaner.min.cleanable.ratio=1.5 is not allowed: it must be a number from 0 to 1"},
     {"log.cleaner.min.cleanable.ratio", "nan", ""},
     {"log.retention.ms", "-1", NULL},
-    {"log.retention.ms", "-2", ""},
+    {"compression.type", "LZ4", ""},
+    {"log.cleanup.policy", "compact,,delete", ""},
+    {"log.cleanup.policy", "", NULL},
+    {"log.level", "WARN", NULL},
+    {"compression.gzip.level", "0",
+     "compression.gzip.level=0 is not allowed: it must be a whole number from -1 to 9 but not 0"},
+    {"max.connections.per.ip.overrides", "10.0.0.1:7, host:2", NULL},
+    {"max.connections.per.ip.overrides", "10.0.0.1",
+     "max.connections.per.ip.overrides=10.0.0.1 is not allowed: it must be "
+     "host:number,host:number,..."},
+    {"inter.broker.protocol.version", "2.8.1", NULL},
+    {"inter.broker.protocol.version", "0.10", ""},
+    {"ssl.key.password", "anything", NULL},
 };
 
 START_TEST(a_bad_value_says_what_is_allowed)
@@ -182,7 +213,7 @@ START_TEST(retention_and_roll_take_the_finest_unit_that_is_given)
              {"log.retention.hours=2\nlog.retention.minutes=5", 300000, 604800000},
              {"log.retention.minutes=5\nlog.retention.ms=7\nlog.roll.hours=1", 7, 3600000},
              {"log.retention.hours=-1\nlog.roll.ms=9", -1, 9},
-             {"log.retention.ms=-1", -1, 604800000}};
+             {"log.retention.ms=-2", -1, 604800000}};
     struct errtext why;
     char text[256];
 
@@ -210,6 +241,112 @@ START_TEST(options_that_contradict_each_other_stop_the_start)
     struct config *c = made(t[_i], ERR_INVALID, &why);
 
     ck_assert_str_ne(why.text, "");
+    config_free(&c);
+}
+END_TEST
+
+static const struct {
+    const char *line, *why; /* why NULL: taken */
+} promises[] = {
+    {"authorizer.class.name=kafka.security.authorizer.AclAuthorizer",
+     "authorizer.class.name=kafka.security.authorizer.AclAuthorizer is not possible: this version "
+     "has no authorizer, so every client could do everything"},
+    {"authorizer.class.name=", NULL},
+    {"super.users=User:admin", "super.users=User:admin is not possible: "},
+    {"super.users=", NULL},
+    {"allow.everyone.if.no.acl.found=true", "allow.everyone.if.no.acl.found=true is not possible"},
+    {"allow.everyone.if.no.acl.found=False", NULL},
+    {"zookeeper.set.acl=true", "the znodes would stay open to everybody"},
+    {"zookeeper.set.acl=false", NULL},
+    {"zookeeper.clientCnxnSocket=org.apache.zookeeper.ClientCnxnSocketNetty", "no TLS"},
+    {"zookeeper.clientCnxnSocket=org.apache.zookeeper.ClientCnxnSocketNIO", NULL},
+    {"create.topic.policy.class.name=org.example.Policy", "against the policy"},
+    {"alter.config.policy.class.name=org.example.Policy", "against the policy"},
+    {"alter.config.policy.class.name=", NULL},
+    {"ssl.keystore.key=-----BEGIN", "ssl.keystore.key=... is not possible: "},
+    {"ssl.cipher.suites=TLS_AES_128_GCM_SHA256", "would be accepted"},
+    {"process.roles=broker", "zookeeper.connect"},
+    {"remote.log.storage.system.enable=true", "no tiered storage"},
+    {"listener.name.inside.ssl.client.auth=required",
+     "line 2: listener.name.inside.ssl.client.auth is not possible"},
+    {"ssl.client.auth=required\nlistener.name.inside.ssl.client.auth=required", NULL},
+    {"listener.name.inside.max.connections=5", NULL},
+    {"max.connection.creation.rate=5", NULL},
+    {"replica.selector.class=org.example.Selector", NULL},
+};
+
+START_TEST(an_option_that_promises_what_is_missing_stops_the_start)
+{
+    struct errtext why = {""};
+    char text[256];
+
+    slog_set_fd(open("/dev/null", O_WRONLY));
+    (void)snprintf(text, sizeof text, "zookeeper.connect=z\n%s", promises[_i].line);
+    struct config *c = made(text, promises[_i].why == NULL ? ERR_OK : ERR_INVALID, &why);
+    if (promises[_i].why != NULL)
+        ck_assert_msg(strstr(why.text, promises[_i].why) != NULL, "%s", why.text);
+    config_free(&c);
+}
+END_TEST
+
+START_TEST(what_zookeeper_holds_never_stops_a_start)
+{
+    struct errtext why;
+    struct config *base = made("zookeeper.connect=z", ERR_OK, &why);
+    struct props cluster = {0}, own = {0};
+
+    slog_set_fd(open("/dev/null", O_WRONLY));
+    props_set(&cluster, "authorizer.class.name", "kafka.security.authorizer.AclAuthorizer", 0);
+    props_set(&own, "ssl.truststore.certificates", "-----BEGIN", 0);
+    props_set(&own, "log.segment.bytes", "3000", 0);
+    struct config *c = config_with_dynamic(base, &cluster, &own);
+    ck_assert_int_eq(c->log_segment_bytes, 3000);
+    ck_assert_ptr_null(c->ssl_truststore_certificates);
+    props_fini(&cluster);
+    props_fini(&own);
+    config_free(&c);
+    config_free(&base);
+}
+END_TEST
+
+static const char *logged(void (*log)(const struct config *c), const struct config *c)
+{
+    static char text[2048];
+    FILE *f = tmpfile();
+    size_t n;
+
+    ck_assert_ptr_nonnull(f);
+    slog_set_fd(fileno(f));
+    log(c);
+    slog_set_fd(STDERR_FILENO);
+    rewind(f);
+    n = fread(text, 1, sizeof text - 1, f);
+    text[n] = 0;
+    (void)fclose(f);
+    return text;
+}
+
+static void log_static(const struct config *c)
+{
+    config_log_no_effect(c, 1U << CONFIG_SOURCE_STATIC);
+}
+
+START_TEST(options_without_effect_are_said_in_one_line)
+{
+    struct errtext why;
+    struct config *c = made("zookeeper.connect=z\nmax.connection.creation.rate=5\n"
+                            "producer.id.expiration.check.interval.ms=600000\n"
+                            "compression.gzip.level=3\nssl.protocol=TLS",
+                            ERR_OK, &why);
+    const char *text = logged(log_static, c);
+
+    ck_assert_msg(strstr(text, "WARN") != NULL && strstr(text, "no effect in this version") != NULL,
+                  "%s", text);
+    ck_assert_msg(strstr(text, "options=max.connection.creation.rate,compression.gzip.level") !=
+                      NULL,
+                  "%s", text);
+    ck_assert_ptr_null(strstr(text, "producer.id.expiration")); /* the default */
+    ck_assert_msg(strstr(text, "no meaning here options=ssl.protocol") != NULL, "%s", text);
     config_free(&c);
 }
 END_TEST
@@ -248,6 +385,9 @@ START_TEST(dynamic_options_come_over_static_ones_and_say_where_they_are_from)
     const struct option *o = optab_find(&config_options, STR_LIT("log.segment.bytes"));
     ck_assert_int_eq(config_source_of(c, o), CONFIG_SOURCE_DYNAMIC_BROKER);
     ck_assert_str_eq(config_text(c, o), "3000");
+    ck_assert_str_eq(config_text_of(c, o, CONFIG_SOURCE_DYNAMIC_DEFAULT), "2000");
+    ck_assert_str_eq(config_text_of(c, o, CONFIG_SOURCE_STATIC), "1000");
+    ck_assert_str_eq(config_text_of(c, o, CONFIG_SOURCE_DEFAULT), "1073741824");
     props_fini(&cluster);
     props_fini(&own);
     config_free(&c);
@@ -255,17 +395,22 @@ START_TEST(dynamic_options_come_over_static_ones_and_say_where_they_are_from)
 }
 END_TEST
 
-START_TEST(the_documentation_page_is_the_table)
+static void page_holds(const char *path, const struct optab *t, const char *option)
 {
     struct buf page = {0}, table = {0};
 
-    ck_assert_msg(fsx_read_file(OPTIONS_PAGE, 1 << 20, &page) == ERR_OK, "%s", OPTIONS_PAGE);
-    optab_markdown(&config_options, &table);
-    ck_assert_msg(
-        strstr(buf_cstr(&page), buf_cstr(&table)) != NULL,
-        "docs/options.md is stale: its table is made by kafuka-broker --help-config-markdown");
+    ck_assert_msg(fsx_read_file(path, 1 << 20, &page) == ERR_OK, "%s", path);
+    optab_markdown(t, &table);
+    ck_assert_msg(strstr(buf_cstr(&page), buf_cstr(&table)) != NULL,
+                  "%s is stale: its table is made by kafuka-broker %s", path, option);
     buf_fini(&page);
     buf_fini(&table);
+}
+
+START_TEST(the_documentation_pages_are_the_tables)
+{
+    page_holds(DOCS "/options.md", &config_options, "--help-config-markdown");
+    page_holds(DOCS "/topic-options.md", &topic_options, "--help-topic-config-markdown");
 }
 END_TEST
 
@@ -293,15 +438,11 @@ START_TEST(overrides_come_over_the_brokers_values)
     ck_assert(lc.is_compact && !lc.is_delete && lc.compression_type == -1);
 
     enum config_source source;
-    const char *synonym;
-    ck_assert_str_eq(
-        topic_config_default(c, topic_option_find(STR_LIT("segment.bytes")), &source, &synonym),
-        "1000");
+    const struct option *bytes = optab_find(&topic_options, STR_LIT("segment.bytes"));
+    ck_assert_str_eq(topic_config_default(c, bytes, &source), "1000");
     ck_assert_int_eq(source, CONFIG_SOURCE_STATIC);
-    ck_assert_str_eq(synonym, "log.segment.bytes");
-    ck_assert_str_eq(
-        topic_config_default(c, topic_option_find(STR_LIT("retention.ms")), &source, &synonym),
-        "604800000");
+    const struct option *ms = optab_find(&topic_options, STR_LIT("retention.ms"));
+    ck_assert_str_eq(topic_config_default(c, ms, &source), "604800000");
     ck_assert_int_eq(source, CONFIG_SOURCE_DEFAULT);
     config_free(&c);
 }
@@ -309,10 +450,12 @@ END_TEST
 
 START_TEST(bad_topic_configs_are_refused_or_left_out)
 {
-    static const struct topic_override bad_ones[] = {{"retention.ms", "x"},
-                                                     {"no.such", "1"},
-                                                     {"cleanup.policy", "shred"},
-                                                     {"min.insync.replicas", "0"}};
+    static const struct topic_override bad_ones[] = {
+        {"retention.ms", "x"},
+        {"no.such", "1"},
+        {"leader.replication.throttled.replicas", "0-1"},
+        {"cleanup.policy", "shred"},
+        {"min.insync.replicas", "0"}};
     struct errtext why = {""};
     struct config *c = made("zookeeper.connect=z", ERR_OK, &why);
     struct log_config lc;
@@ -320,10 +463,10 @@ START_TEST(bad_topic_configs_are_refused_or_left_out)
     slog_set_fd(open("/dev/null", O_WRONLY));
     for (size_t i = 0; i < ARRAY_LEN(bad_ones); i++) {
         ck_assert_int_eq(topic_config_make(c, &bad_ones[i], 1, &lc, &why), ERR_INVALID);
-        ck_assert_int_eq(topic_config_check(bad_ones[i].name, bad_ones[i].value, &why),
+        ck_assert_int_eq(topic_option_check(bad_ones[i].name, bad_ones[i].value, &why),
                          ERR_INVALID);
     }
-    topic_config_make_lenient(c, STR_LIT("t"), bad_ones, 4, &lc);
+    topic_config_make_lenient(c, STR_LIT("t"), bad_ones, ARRAY_LEN(bad_ones), &lc);
     ck_assert_int_eq(lc.retention_ms, 604800000);
     ck_assert(lc.is_delete);
     const struct topic_override lags[] = {{"min.compaction.lag.ms", "10"},
@@ -459,7 +602,11 @@ int main(void)
     tcase_add_test(c, every_default_is_allowed_and_every_name_is_there_once);
     tcase_add_loop_test(c, a_bad_value_says_what_is_allowed, 0, ARRAY_LEN(values));
     tcase_add_test(c, an_unknown_option_has_a_nearest_name);
-    tcase_add_test(c, the_documentation_page_is_the_table);
+    tcase_add_test(c, the_documentation_pages_are_the_tables);
+    tcase_add_loop_test(c, an_option_that_promises_what_is_missing_stops_the_start, 0,
+                        ARRAY_LEN(promises));
+    tcase_add_test(c, what_zookeeper_holds_never_stops_a_start);
+    tcase_add_test(c, options_without_effect_are_said_in_one_line);
     tcase_add_loop_test(c, retention_and_roll_take_the_finest_unit_that_is_given, 0, 6);
     tcase_add_loop_test(c, options_that_contradict_each_other_stop_the_start, 0, 6);
     tcase_add_test(c, old_names_become_listeners);

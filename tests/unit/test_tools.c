@@ -7,8 +7,9 @@
 #include "tools/lib/histogram.h"
 #include "tools/lib/line_reader.h"
 #include "tools/lib/opt.h"
-#include "tools/lib/props.h"
+#include "common/base/props.h"
 #include "tools/lib/rdkafka.h"
+#include "common/base/topic_option.h"
 #include "tools/lib/topic_config.h"
 #include "tools/lib/topics.h"
 #include "tools/lib/view.h"
@@ -125,36 +126,15 @@ START_TEST(nearest_word_is_found_by_typing_slips)
 }
 END_TEST
 
-/* ---- properties */
-
-static const struct {
-    const char *text, *key, *value;
-} property_files[] = {
-    {"a=1\n", "a", "1"},          {"# c\n! d\n  a : 1\n", "a", "1"},
-    {"a   1\n", "a", "1"},        {"a=1\\\n   2\n", "a", "12"},
-    {"a=1\na=2", "a", "2"},       {"a=\n", "a", ""},
-    {"a=b=c\r\n", "a", "b=c"},    {"a\\:b=c\\td\n", "a:b", "c\td"},
-    {"a=x\\\\\nb=2\n", "b", "2"},
-};
-START_TEST(properties_are_read_as_java_reads_them)
-{
-    struct props p = {0};
-
-    ck_assert_int_eq(
-        props_parse(&p, property_files[_i].text, strlen(property_files[_i].text), "f", &why),
-        ERR_OK);
-    ck_assert_str_eq(props_get(&p, property_files[_i].key, "missing"), property_files[_i].value);
-    props_fini(&p);
-}
-END_TEST
+/* ---- properties; how files are read is in test_config.c */
 
 START_TEST(missing_or_binary_properties_file_is_an_error_with_its_name)
 {
     struct props p = {0};
 
-    ck_assert_int_eq(props_load(&p, "/nonexistent/x.properties", &why), ERR_NOT_FOUND);
+    ck_assert_int_eq(props_read_file(&p, "/nonexistent/x.properties", &why), ERR_NOT_FOUND);
     ck_assert_ptr_nonnull(strstr(why.text, "/nonexistent/x.properties"));
-    ck_assert_int_eq(props_parse(&p, "a\0b", 3, "f", &why), ERR_INVALID);
+    ck_assert_int_eq(props_parse(&p, STR_LIT("a\0b"), &why), ERR_INVALID);
     ck_assert_int_eq(props_add_pair(&p, "novalue", &why), ERR_INVALID);
     props_fini(&p);
 }
@@ -415,10 +395,10 @@ START_TEST(formatter_refuses_what_it_cannot_show)
     ck_assert_int_eq(formatter_init(&f, "kafka.tools.NoOpMessageFormatter", &p, &why), ERR_OK);
     ck_assert(f.is_silent);
     ck_assert_int_eq(formatter_init(&f, "kafka.tools.DefaultMessageFormatter", &p, &why), ERR_OK);
-    props_set(&p, "value.deserializer", "LongDeserializer");
+    props_set(&p, "value.deserializer", "LongDeserializer", 0);
     ck_assert_int_eq(formatter_init(&f, NULL, &p, &why), ERR_OK);
     ck_assert_int_eq(formatter_print(&f, &r, &out, &why), ERR_INVALID);
-    props_set(&p, "print.key", "yes");
+    props_set(&p, "print.key", "yes", 0);
     ck_assert_int_eq(formatter_init(&f, NULL, &p, &why), ERR_INVALID);
     ck_assert_str_eq(why.text, "print.key is true or false, not 'yes'");
     buf_fini(&out);
@@ -579,7 +559,7 @@ static const struct {
     {"cleanup.policy", "compact", true},
     {"cleanup.policy", "compact,delete", true},
     {"cleanup.policy", "compact,,delete", false},
-    {"cleanup.policy", "", false},
+    {"cleanup.policy", "", true},
     {"compression.type", "zstd", true},
     {"compression.type", "rar", false},
     {"preallocate", "true", true},
@@ -587,10 +567,14 @@ static const struct {
     {"min.cleanable.dirty.ratio", "0.5", true},
     {"min.cleanable.dirty.ratio", "1.5", false},
     {"foo.bar", "1", false},
+    {"remote.storage.enable", "true", false},
+    {"leader.replication.throttled.replicas", "0:1,1:2", true},
+    {"leader.replication.throttled.replicas", "*", true},
+    {"leader.replication.throttled.replicas", "0:1;1:2", false},
 };
 START_TEST(topic_configs_are_checked)
 {
-    ck_assert_int_eq(topic_config_check(topic_configs[_i].name, topic_configs[_i].value, &why),
+    ck_assert_int_eq(topic_option_check(topic_configs[_i].name, topic_configs[_i].value, &why),
                      topic_configs[_i].is_right ? ERR_OK : ERR_INVALID);
 }
 END_TEST
@@ -607,7 +591,7 @@ START_TEST(topic_configs_are_changed_in_order)
     ck_assert_int_eq(c.count, 2);
     ck_assert_str_eq(c.entries[0].key, "cleanup.policy");
     ck_assert_str_eq(c.entries[1].value, "2");
-    ck_assert_int_eq(topic_config_check("retention.m", "1", &why), ERR_INVALID);
+    ck_assert_int_eq(topic_option_check("retention.m", "1", &why), ERR_INVALID);
     ck_assert_str_eq(why.text,
                      "Unknown topic config name: retention.m (did you mean retention.ms?)");
     arena_fini(&a);
@@ -855,8 +839,6 @@ static Suite *suite(void)
     suite_add_tcase(s, t);
 
     t = tcase_create("properties");
-    tcase_add_loop_test(t, properties_are_read_as_java_reads_them, 0,
-                        (int)ARRAY_LEN(property_files));
     tcase_add_test(t, missing_or_binary_properties_file_is_an_error_with_its_name);
     tcase_add_loop_test(t, old_and_new_property_names_reach_librdkafka, 0,
                         (int)ARRAY_LEN(translations));

@@ -175,7 +175,7 @@ enum err admin_init(struct admin *a, const char *bootstrap, const char *command_
         return rc;
     }
     if (command_config != NULL) {
-        rc = props_load(&a->props, command_config, why);
+        rc = props_read_file(&a->props, command_config, why);
         if (rc != ERR_OK)
             return rc;
     }

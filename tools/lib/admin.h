@@ -10,7 +10,7 @@
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 #include "tools/lib/opt.h"
-#include "tools/lib/props.h"
+#include "common/base/props.h"
 
 enum { ADMIN_ANY = -2, ADMIN_CONTROLLER = -3 };
 enum { ADMIN_KAFKA_PORT = 9092 }; /* of an address that names none */

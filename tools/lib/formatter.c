@@ -18,9 +18,9 @@ const char *formatter_unknown(const struct props *p)
         bool is_known = false;
 
         for (size_t k = 0; k < ARRAY_LEN(known) && !is_known; k++)
-            is_known = strcmp(known[k], p->items[i].key) == 0;
+            is_known = strcmp(known[k], p->list[i].key) == 0;
         if (!is_known)
-            return p->items[i].key;
+            return p->list[i].key;
     }
     return NULL;
 }

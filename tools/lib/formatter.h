@@ -5,7 +5,7 @@
 
 #include "common/base/base.h"
 #include "tools/lib/group_records.h"
-#include "tools/lib/props.h"
+#include "common/base/props.h"
 
 enum format_time { FORMAT_NO_TIME, FORMAT_CREATE_TIME, FORMAT_LOG_APPEND_TIME };
 struct format_header {

@@ -4,7 +4,7 @@
 #define TOOLS_LIB_LINE_READER_H
 
 #include "common/base/base.h"
-#include "tools/lib/props.h"
+#include "common/base/props.h"
 
 enum { LINE_HEADERS_MAX = 128 };
 

@@ -6,6 +6,7 @@
 #include "tools/lib/admin.h"
 #include "tools/lib/zookeeper.h"
 
+#include <ctype.h>
 #include <signal.h>
 #include <stdio.h>
 #include <strings.h>
@@ -228,7 +229,7 @@ enum err rdkafka_apply(const struct opts *o, rd_kafka_conf_t *conf, enum rdkafka
                        const struct props *p, struct errtext *why)
 {
     for (size_t i = 0; i < p->count; i++) {
-        const char *name = p->items[i].key, *value = p->items[i].value;
+        const char *name = p->list[i].key, *value = p->list[i].value;
         struct rdkafka_translation t;
         char text[512];
         enum err rc = rdkafka_translate(kind, name, value, &t, why);
@@ -255,14 +256,26 @@ enum err rdkafka_apply(const struct opts *o, rd_kafka_conf_t *conf, enum rdkafka
     return ERR_OK;
 }
 
+/* Kafka's clients read their values without the blanks behind them. */
+static void cut_blanks(struct props *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        char *value = p->list[i].value;
+        size_t n = strlen(value);
+        while (n > 0 && isspace((unsigned char)value[n - 1]))
+            value[--n] = 0;
+    }
+}
+
 enum err rdkafka_load_props(const struct opts *o, const char *file_option, const char *pairs_option,
                             struct props *p, struct errtext *why)
 {
     const char *path = opts_text(o, file_option, NULL);
     size_t count;
     const char *const *pairs = opts_list(o, pairs_option, &count);
-    enum err rc = path == NULL ? ERR_OK : props_load(p, path, why);
+    enum err rc = path == NULL ? ERR_OK : props_read_file(p, path, why);
 
+    cut_blanks(p);
     for (size_t i = 0; rc == ERR_OK && i < count; i++) {
         rc = props_add_pair(p, pairs[i], why);
         if (rc != ERR_OK)

@@ -6,7 +6,7 @@
 
 #include "common/base/base.h"
 #include "tools/lib/opt.h"
-#include "tools/lib/props.h"
+#include "common/base/props.h"
 
 #include <librdkafka/rdkafka.h>
 
