@@ -97,18 +97,31 @@ static void part_answer(struct produce_part *p, int16_t error, const char *messa
     a->error_message = str_of(message != NULL ? message : kerr_text(error));
 }
 
-/* A part refused at the append for one of its records. */
-static void part_record_error(struct produce *p, struct produce_part *part)
+/* A part refused at the append, perhaps for some of its records (KIP-467). Its texts are copied,
+ * for the request outlives the append's result. */
+static void part_refused(struct produce *p, struct produce_part *part, int16_t error)
 {
-    if (part->result.record_error_index < 0)
-        return;
-    struct kp_ProduceResponse_BatchIndexAndErrorMessage *e = api_alloc(p->request, 1, sizeof *e);
+    struct request *r = p->request;
+    const struct log_append_result *res = &part->result;
+    const struct log_record_errors *errors = res->record_errors;
+    int32_t count = errors != NULL ? errors->count : res->record_error_index >= 0;
+
+    part_answer(part, error, res->error_message);
+    if (res->error_message != NULL)
+        part->answer->error_message = api_strdup(r, res->error_message);
+    struct kp_ProduceResponse_BatchIndexAndErrorMessage *e =
+        count == 0 ? NULL : api_alloc(r, (size_t)count, sizeof *e);
     if (e == NULL)
-        return; /* the error code itself is told all the same */
-    e->batch_index = part->result.record_error_index;
-    e->batch_index_error_message = str_of(part->result.error_message);
+        return; /* at the memory limit the error code itself is told all the same */
     part->answer->record_errors = e;
-    part->answer->record_errors_count = 1;
+    part->answer->record_errors_count = count;
+    for (int32_t i = 0; i < count; i++) {
+        const char *text = errors == NULL ? res->error_message : log_record_error_text(errors, i);
+        bool is_same = i > 0 && log_record_error_text(errors, i - 1) == text;
+        e[i].batch_index = errors == NULL ? res->record_error_index : errors->list[i].index;
+        e[i].batch_index_error_message =
+            is_same ? e[i - 1].batch_index_error_message : api_strdup(r, text);
+    }
 }
 
 /* v10+ (KIP-951): NOT_LEADER_OR_FOLLOWER tells who leads now and where. */
@@ -260,9 +273,11 @@ static void append_all(struct produce *p)
                                      .origin = LOG_FROM_CLIENT,
                                      .now_ms = now_ms};
         int16_t error = partition_append(part->partition, &a, &part->result);
-        part_answer(part, error, part->result.error_message);
-        if (error != KE_NONE)
-            part_record_error(p, part);
+        if (error == KE_NONE)
+            part_answer(part, error, NULL);
+        else
+            part_refused(p, part, error);
+        log_append_result_fini(&part->result);
         errors += error != KE_NONE;
         bytes += error == KE_NONE ? a.len : 0;
         old += error == KE_NONE && a.produce_version < VERSION_BATCHES && a.len > BATCH_MAGIC_AT &&

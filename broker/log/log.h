@@ -63,6 +63,22 @@ void log_range_release(struct log_range *r); /* any thread; empty ranges are fin
 
 enum log_append_origin { LOG_FROM_CLIENT, LOG_FROM_COORDINATOR };
 
+/* Which records of a client's batch are refused, and why (KIP-467): the first
+ * LOG_RECORD_ERRORS_MAX of them. */
+enum { LOG_RECORD_ERRORS_MAX = 1000 };
+enum log_record_fault { LOG_RECORD_WITHOUT_KEY, LOG_RECORD_OUT_OF_TIME, LOG_RECORD_MARKED };
+struct log_record_errors {
+    int32_t total, count; /* total: also those beyond the bound */
+    char summary[240];    /* of the batch */
+    char out_of_time[120];
+    struct {
+        int32_t index;
+        enum log_record_fault fault;
+    } list[];
+};
+/* Valid as long as e. */
+const char *log_record_error_text(const struct log_record_errors *e, int32_t i);
+
 struct log_append_result {
     int64_t base_offset;
     int64_t last_offset;
@@ -72,8 +88,12 @@ struct log_append_result {
     int32_t record_error_index; /* -1, or the record that is at fault */
     bool is_duplicate; /* idempotent producer repeated a batch: offsets are those of the first time
                         */
-    const char *error_message; /* NULL or constant text for the client */
+    const char *error_message; /* NULL or a text for the client, valid until log_append_result_fini
+                                */
+    struct log_record_errors *record_errors; /* NULL, or owned */
 };
+/* Needed after a client's append that failed; does nothing after any other. */
+void log_append_result_fini(struct log_append_result *res);
 
 /* What validation needs of a topic's settings: a copy, so that no lock is needed while it is used.
  */
@@ -107,8 +127,9 @@ bool log_needs_decompression(const struct log_policy *policy, const uint8_t *rec
 /* First half of an append: checks the bytes of one produce request in place (sizes, CRC, counts,
  * attributes, timestamps, keys, inner offsets), recompresses or rebuilds where the topic asks for
  * it. Any thread, no lock, no log. Returns KE_NONE with batch set (end it with log_batch_fini), or
- * the error with res's record_error_index and error_message set and nothing to free. records is
- * writable and may be changed. */
+ * the error with res's record_error_index, error_message and record_errors set: end res with
+ * log_append_result_fini. Every record is looked at, so that all that are refused are named. Bytes
+ * behind the batch that are no whole batch are left out. records is writable and may be changed. */
 NODISCARD int16_t log_validate(const struct log_policy *policy, uint8_t *records, size_t len,
                                enum log_append_origin origin, int16_t produce_version,
                                int64_t now_ms, struct log_batch *batch_out,

@@ -9,6 +9,8 @@
 #include "common/record/legacy.h"
 #include "common/record/scan.h"
 
+#include <stdio.h>
+
 enum { ZSTD_FIRST_PRODUCE_VERSION = 7, BATCHES_FIRST_PRODUCE_VERSION = 3 };
 
 /* What is learnt from walking over the records. */
@@ -16,8 +18,26 @@ struct walk {
     const struct log_policy *policy;
     struct log_append_result *res;
     int64_t now_ms, max_timestamp_ms;
-    bool marked_append_time, in_sequence, from_client;
+    bool marked_append_time, in_sequence, from_client, is_any_time_wrong;
 };
+
+const char *log_record_error_text(const struct log_record_errors *e, int32_t i)
+{
+    static const char *const texts[] = {
+        [LOG_RECORD_WITHOUT_KEY] = "a compacted topic accepts no record without a key",
+        [LOG_RECORD_MARKED] = "clients may not mark a batch LogAppendTime"};
+
+    ASSERT(i >= 0 && i < e->count);
+    return e->list[i].fault == LOG_RECORD_OUT_OF_TIME ? e->out_of_time : texts[e->list[i].fault];
+}
+
+void log_append_result_fini(struct log_append_result *res)
+{
+    if (res->record_errors == NULL)
+        return;
+    FREE_NULL(&res->record_errors);
+    res->error_message = NULL;
+}
 
 static int16_t reject(struct log_append_result *res, int16_t code, int32_t record, const char *why)
 {
@@ -58,32 +78,79 @@ static int16_t check_header(const struct log_policy *policy, const uint8_t *b, s
     return KE_NONE;
 }
 
-static int16_t check_timestamp(const struct walk *w, int64_t timestamp_ms, int32_t index)
+/* The times that the topic allows, as Kafka compares them: both differences may wrap. */
+static bool is_out_of_time(const struct walk *w, int64_t timestamp_ms)
 {
     const struct log_policy *p = w->policy;
+    int64_t age_ms = (int64_t)((uint64_t)w->now_ms - (uint64_t)timestamp_ms);
 
-    if (!p->is_log_append_time && timestamp_ms >= 0) {
-        /* both sides are below 2^63, so the differences do not overflow for times after 1970 */
-        if (w->now_ms - timestamp_ms > p->timestamp_before_max_ms ||
-            timestamp_ms - w->now_ms > p->timestamp_after_max_ms)
-            return reject(w->res, KE_INVALID_TIMESTAMP, index,
-                          "the timestamp is out of the allowed range");
-    } else if (w->marked_append_time) {
-        return reject(w->res, KE_INVALID_TIMESTAMP, index,
-                      "clients may not mark a batch LogAppendTime");
-    }
-    return KE_NONE;
+    return age_ms > p->timestamp_before_max_ms ||
+           (int64_t)(0 - (uint64_t)age_ms) > p->timestamp_after_max_ms;
 }
 
-static inline int16_t check_record(struct walk *w, int32_t index, int32_t offset_delta,
-                                   int64_t timestamp_ms, bool has_key)
+static struct log_record_errors *errors_new(const struct walk *w)
+{
+    const struct log_policy *p = w->policy;
+    struct log_record_errors *e = xcalloc(1, sizeof *e + sizeof e->list[0]);
+    int64_t first, last;
+
+    if (__builtin_sub_overflow(w->now_ms, p->timestamp_before_max_ms, &first))
+        first = INT64_MIN;
+    if (__builtin_add_overflow(w->now_ms, p->timestamp_after_max_ms, &last))
+        last = INT64_MAX;
+    (void)snprintf(e->out_of_time, sizeof e->out_of_time,
+                   "the timestamp is not within [%" PRId64 ", %" PRId64 "]", first, last);
+    return e;
+}
+
+/* Cold: the memory for errors is taken only where there are some, and grows by doubling. */
+static void note_fault(struct walk *w, int32_t index, enum log_record_fault fault)
+{
+    struct log_record_errors *e = w->res->record_errors;
+
+    if (e == NULL)
+        w->res->record_errors = e = errors_new(w);
+    e->total++;
+    w->is_any_time_wrong |= fault != LOG_RECORD_WITHOUT_KEY;
+    if (e->count == LOG_RECORD_ERRORS_MAX)
+        return;
+    if (e->count > 0 && (e->count & (e->count - 1)) == 0) { /* full at each power of two */
+        e = xrealloc(e, sizeof *e + 2 * (size_t)e->count * sizeof e->list[0]);
+        w->res->record_errors = e;
+    }
+    e->list[e->count].index = index;
+    e->list[e->count].fault = fault;
+    e->count++;
+}
+
+/* After the walk: the batch's own error when records were refused. */
+static int16_t settle_errors(const struct walk *w, int32_t record_count)
+{
+    struct log_record_errors *e = w->res->record_errors;
+
+    if (LIKELY(e == NULL))
+        return KE_NONE;
+    (void)snprintf(e->summary, sizeof e->summary,
+                   "%d of %d records were refused, the others with them; record %d: %s", e->total,
+                   record_count, e->list[0].index, log_record_error_text(e, 0));
+    return reject(w->res, w->is_any_time_wrong ? KE_INVALID_TIMESTAMP : KE_INVALID_RECORD,
+                  e->list[0].index, e->summary);
+}
+
+static inline void check_record(struct walk *w, int32_t index, int32_t offset_delta,
+                                int64_t timestamp_ms, bool has_key)
 {
     w->in_sequence &= offset_delta == index;
     w->max_timestamp_ms = i64_max(w->max_timestamp_ms, timestamp_ms);
-    if (UNLIKELY(w->policy->is_compact && !has_key && w->from_client))
-        return reject(w->res, KE_INVALID_RECORD, index,
-                      "a compacted topic accepts no record without a key");
-    return w->from_client ? check_timestamp(w, timestamp_ms, index) : KE_NONE;
+    if (!w->from_client)
+        return;
+    if (UNLIKELY(w->policy->is_compact && !has_key))
+        note_fault(w, index, LOG_RECORD_WITHOUT_KEY);
+    else if (!w->policy->is_log_append_time && timestamp_ms != -1) {
+        if (UNLIKELY(is_out_of_time(w, timestamp_ms)))
+            note_fault(w, index, LOG_RECORD_OUT_OF_TIME);
+    } else if (UNLIKELY(w->marked_append_time))
+        note_fault(w, index, LOG_RECORD_MARKED);
 }
 
 static int16_t walk_plain(struct walk *w, const uint8_t *b, size_t len)
@@ -93,34 +160,32 @@ static int16_t walk_plain(struct walk *w, const uint8_t *b, size_t len)
     enum err rc;
 
     record_iter_init(&it, b, b + BATCH_HEADER_BYTES, len - BATCH_HEADER_BYTES);
-    while ((rc = record_next(&it, &r)) == ERR_OK) {
-        int16_t code = check_record(w, it.at - 1, r.offset_delta, r.timestamp_ms, r.key.len >= 0);
-        if (code != KE_NONE)
-            return code;
-    }
-    return rc == ERR_NOT_FOUND
-               ? KE_NONE
-               : reject(w->res, KE_INVALID_RECORD, it.at, "a record is not well formed");
+    while ((rc = record_next(&it, &r)) == ERR_OK)
+        check_record(w, it.at - 1, r.offset_delta, r.timestamp_ms, r.key.len >= 0);
+    if (rc == ERR_NOT_FOUND)
+        return settle_errors(w, it.at);
+    log_append_result_fini(w->res);
+    return reject(w->res, KE_INVALID_RECORD, it.at, "a record is not well formed");
 }
 
 static int16_t walk_compressed(struct walk *w, const uint8_t *b, size_t len)
 {
     struct record_scan *scan;
     struct record_brief r;
-    int16_t code = KE_NONE;
     int32_t index = 0;
 
     enum err rc = record_scan_open(b, len, &scan);
-    while (rc == ERR_OK && code == KE_NONE) {
+    while (rc == ERR_OK) {
         rc = record_scan_next(scan, &r);
         if (rc == ERR_OK)
-            code = check_record(w, index++, r.offset_delta, r.timestamp_ms, r.has_key);
+            check_record(w, index++, r.offset_delta, r.timestamp_ms, r.has_key);
     }
     record_scan_close(&scan);
-    if (code == KE_NONE && rc != ERR_NOT_FOUND)
-        code = reject(w->res, rc == ERR_NO_MEMORY ? KE_UNKNOWN_SERVER_ERROR : KE_INVALID_RECORD,
-                      index, "the compressed records are not well formed");
-    return code;
+    if (rc == ERR_NOT_FOUND)
+        return settle_errors(w, index);
+    log_append_result_fini(w->res);
+    return reject(w->res, rc == ERR_NO_MEMORY ? KE_UNKNOWN_SERVER_ERROR : KE_INVALID_RECORD, index,
+                  "the compressed records are not well formed");
 }
 
 /* How much a batch may unfold to where the whole must be in memory. */
@@ -203,22 +268,43 @@ static void describe(struct log_batch *out, enum log_append_origin origin)
     out->origin = origin;
 }
 
-static int16_t check_frame(const uint8_t *records, size_t len, struct log_append_result *res)
-{
-    size_t total;
+/* Whether bytes begin with a whole batch, whatever it is. */
+enum frame { FRAME_NONE, FRAME_BAD, FRAME_WHOLE };
 
-    switch (batch_peek(records, len, &total)) {
+static enum frame frame_at(const uint8_t *p, size_t n, size_t *total_out)
+{
+    switch (batch_peek(p, n, total_out)) {
     case BATCH_PARTIAL:
-    case BATCH_BAD:
-        return reject(res, len == 0 ? KE_INVALID_RECORD : KE_CORRUPT_MESSAGE, -1,
-                      len == 0 ? "no record batch" : "the record batch is cut or malformed");
+        return FRAME_NONE;
+    case BATCH_BAD: /* its length is right where only its counts are not */
+        return *total_out == 0 ? FRAME_BAD : *total_out <= n ? FRAME_WHOLE : FRAME_NONE;
     case BATCH_LEGACY:
-        return reject(res, KE_INVALID_RECORD, -1, "Produce 3 and above carry format 2");
     case BATCH_WHOLE:
         break;
     }
-    if (total != len)
+    return FRAME_WHOLE;
+}
+
+/* One whole batch of format 2 is wanted. What stands behind it is left out when it is not even a
+ * whole batch, as in Kafka's ByteBufferLogInputStream; *len becomes the batch's own length. */
+static int16_t check_frame(const uint8_t *records, size_t *len, struct log_append_result *res)
+{
+    size_t total, next;
+    enum frame frame = frame_at(records, *len, &total);
+
+    if (frame == FRAME_NONE)
+        return reject(res, KE_INVALID_RECORD, -1,
+                      *len == 0 ? "no record batch" : "the record batch is cut");
+    if (frame == FRAME_BAD)
+        return reject(res, KE_CORRUPT_MESSAGE, -1, "the record batch is malformed");
+    if (batch_magic(records) < 2)
+        return reject(res, KE_INVALID_RECORD, -1, "Produce 3 and above carry format 2");
+    frame = frame_at(records + total, *len - total, &next);
+    if (frame == FRAME_BAD)
+        return reject(res, KE_CORRUPT_MESSAGE, -1, "what stands behind the batch is malformed");
+    if (frame == FRAME_WHOLE)
         return reject(res, KE_INVALID_RECORD, -1, "exactly one record batch is allowed");
+    *len = total;
     return KE_NONE;
 }
 
@@ -245,8 +331,8 @@ static int16_t validate_batch(const struct log_policy *policy, uint8_t *records,
                      .from_client = origin == LOG_FROM_CLIENT};
     struct buf rebuilt = {0};
 
+    int16_t code = check_frame(records, &len, res);
     *out = (struct log_batch){.records = records, .len = len};
-    int16_t code = check_frame(records, len, res);
     if (code == KE_NONE)
         code = check_header(policy, records, len, origin, produce_version, res);
     if (code != KE_NONE)

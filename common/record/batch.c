@@ -149,14 +149,15 @@ void record_iter_init(struct record_iter *it, const uint8_t *batch, const uint8_
     it->at = 0;
 }
 
-/* Length-prefixed bytes at *p; -1 is null where that is allowed. False: they do not fit. */
+/* Length-prefixed bytes at *p; any negative length is null, as Kafka reads it, where null is
+ * allowed. False: they do not fit. */
 static inline bool take_bytes(const uint8_t **p, const uint8_t *end, bool nullable,
                               struct bytes *out)
 {
     int32_t len;
     size_t used = take_varint(*p, end, &len);
 
-    if (used == 0 || len < (nullable ? -1 : 0))
+    if (used == 0 || (len < 0 && !nullable))
         return false;
     *p += used;
     *out = BYTES_NULL;

@@ -4,6 +4,7 @@
 
 #include "common/record/builder.h"
 #include "common/record/compress.h"
+#include "common/record/lz4_frame.h"
 
 #include <zlib.h>
 
@@ -146,28 +147,6 @@ static void add_message(const struct legacy_down *d, struct buf *out, int64_t of
     be32_store(m + AT_CRC, (uint32_t)crc32_z(0, m + AT_MAGIC, total - AT_MAGIC));
 }
 
-/* xxh32 of 6 bytes with seed 0: liblz4 keeps its own to itself. */
-static uint32_t xxh32_of_6(const uint8_t *p)
-{
-    const uint32_t prime1 = 2654435761U, prime2 = 2246822519U, prime3 = 3266489917U,
-                   prime4 = 668265263U, prime5 = 374761393U;
-    uint32_t word =
-        (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-    uint32_t h = prime5 + 6;
-
-    h += word * prime3;
-    h = (h << 17 | h >> 15) * prime4;
-    for (int i = 4; i < 6; i++) {
-        h += p[i] * prime5;
-        h = (h << 11 | h >> 21) * prime1;
-    }
-    h ^= h >> 15;
-    h *= prime2;
-    h ^= h >> 13;
-    h *= prime3;
-    return h ^ h >> 16;
-}
-
 /* A message that makes out too long goes again, unless it is the first. */
 static enum err fit(const struct legacy_down *d, size_t before, struct buf *out)
 {
@@ -187,7 +166,7 @@ static enum err add_wrapper(const struct legacy_down *d, unsigned codec, int64_t
     enum err rc =
         codec_compress((enum codec)codec, CODEC_LEVEL_DEFAULT, d->set.p, d->set.len, &packed);
     if (rc == ERR_OK && codec == CODEC_LZ4 && d->magic == 0) /* an old bug that readers count on */
-        packed.p[LZ4_AT_CHECKSUM] = (uint8_t)(xxh32_of_6(packed.p) >> 8);
+        packed.p[LZ4_AT_CHECKSUM] = (uint8_t)(xxh32(packed.p, LZ4_AT_CHECKSUM) >> 8);
     if (rc == ERR_OK) {
         add_message(d, out, last_offset, codec, max_timestamp_ms, BYTES_NULL,
                     (struct bytes){packed.p, (int64_t)packed.len});

@@ -62,23 +62,37 @@ static bool fill(struct record_scan *s)
     return s->len > 0;
 }
 
-/* A varint of at most 64 bits; within_body counts it against the record. */
-static int64_t take_varlong(struct record_scan *s, bool within_body)
+enum { VARINT_BYTES_MAX = 5, VARLONG_BYTES_MAX = 10 };
+
+/* A varint of at most bytes_max bytes, not folded yet; within_body counts it against the record. */
+static uint64_t take_raw(struct record_scan *s, unsigned bytes_max, bool within_body)
 {
     uint64_t v = 0;
 
-    for (unsigned shift = 0; shift < 70; shift += 7) {
+    for (unsigned i = 0; i < bytes_max; i++) {
         if (!fill(s) || (within_body && s->body_left == 0))
             break;
         uint8_t c = s->window[s->at++];
         s->body_left -= within_body;
-        v |= (uint64_t)(c & 0x7f) << shift;
+        v |= (uint64_t)(c & 0x7f) << 7 * i;
         if (c < 0x80)
-            return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
+            return v;
     }
     if (s->failed == ERR_OK)
         s->failed = ERR_CORRUPT;
     return 0;
+}
+
+static int32_t take_varint(struct record_scan *s, bool within_body)
+{
+    uint32_t v = (uint32_t)take_raw(s, VARINT_BYTES_MAX, within_body);
+    return (int32_t)(v >> 1) ^ -(int32_t)(v & 1);
+}
+
+static int64_t take_varlong(struct record_scan *s)
+{
+    uint64_t v = take_raw(s, VARLONG_BYTES_MAX, true);
+    return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
 }
 
 static void skip(struct record_scan *s, int64_t n)
@@ -98,12 +112,12 @@ static void skip(struct record_scan *s, int64_t n)
         s->failed = ERR_CORRUPT;
 }
 
-/* Skips length-prefixed bytes; false when they are null. */
+/* Skips length-prefixed bytes; false when they are null: any negative length, as Kafka reads it. */
 static bool skip_bytes(struct record_scan *s, bool nullable)
 {
-    int64_t len = take_varlong(s, true);
+    int32_t len = take_varint(s, true);
 
-    if (len == -1 && nullable)
+    if (len < 0 && nullable)
         return false;
     skip(s, len);
     return true;
@@ -118,26 +132,26 @@ enum err record_scan_next(struct record_scan *s, struct record_brief *out)
             return ERR_CORRUPT; /* bytes are left over */
         return s->failed == ERR_OK ? ERR_NOT_FOUND : s->failed;
     }
-    s->body_left = take_varlong(s, false);
-    if (s->body_left < 0 || s->body_left > INT32_MAX)
+    s->body_left = take_varint(s, false);
+    if (s->body_left < 0)
         s->body_left = 0; /* the next read fails */
     skip(s, 1);           /* attributes */
-    int64_t timestamp_delta = take_varlong(s, true);
-    int64_t offset_delta = take_varlong(s, true);
+    int64_t timestamp_delta = take_varlong(s);
+    int32_t offset_delta = take_varint(s, true);
     out->has_key = skip_bytes(s, true);
     out->has_value = skip_bytes(s, true);
-    int64_t headers = take_varlong(s, true);
+    int32_t headers = take_varint(s, true);
     if (headers < 0 || headers > s->body_left)
         return s->failed = s->failed == ERR_OK ? ERR_CORRUPT : s->failed;
-    for (int64_t i = 0; i < headers && s->failed == ERR_OK; i++) {
+    for (int32_t i = 0; i < headers && s->failed == ERR_OK; i++) {
         (void)skip_bytes(s, false);
         (void)skip_bytes(s, true);
     }
     if (s->failed != ERR_OK)
         return s->failed;
-    if (s->body_left != 0 || offset_delta < INT32_MIN || offset_delta > INT32_MAX)
+    if (s->body_left != 0)
         return s->failed = ERR_CORRUPT;
-    out->offset_delta = (int32_t)offset_delta;
+    out->offset_delta = offset_delta;
     out->timestamp_ms = s->append_time_ms >= 0
                             ? s->append_time_ms
                             : (int64_t)((uint64_t)s->base_timestamp_ms + (uint64_t)timestamp_delta);

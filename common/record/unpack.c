@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Decompression as a stream, with bounded memory whatever the bytes claim. */
 #include "common/record/compress.h"
+#include "common/record/lz4_frame.h"
 #include "common/record/snappy_frame.h"
 
-#include <lz4frame.h>
 #include <snappy-c.h>
 #include <zlib.h>
 #include <zstd.h>
 
 struct unpack {
     unsigned codec;
-    int8_t magic;
     bool at_end;
     const uint8_t *p, *end; /* compressed bytes not read yet */
     union {
-        z_stream gzip;
-        LZ4F_dctx *lz4;
+        struct {
+            z_stream z;
+            gz_header header; /* of a member behind the first */
+            bool is_first;
+        } gzip;
+        struct lz4_frame lz4;
         ZSTD_DStream *zstd;
         struct {
             uint8_t *block; /* the current block, decompressed */
@@ -25,49 +28,70 @@ struct unpack {
     } s;
 };
 
-/* ---- gzip: RFC 1952, members laid end to end are read on */
+/* ---- gzip: RFC 1952, members laid end to end are read on. As for java.util.zip.GZIPInputStream,
+ * what follows a member and is no member's header, or too short for a member, is ignored. */
+enum { GZIP_REST_IGNORED_BYTES = 18 };
+
 static enum err gzip_open(struct unpack *u)
 {
     enum { GZIP_WRAPPER = 16 };
-    return inflateInit2(&u->s.gzip, MAX_WBITS + GZIP_WRAPPER) == Z_OK ? ERR_OK : ERR_NO_MEMORY;
+    u->s.gzip.is_first = true;
+    return inflateInit2(&u->s.gzip.z, MAX_WBITS + GZIP_WRAPPER) == Z_OK ? ERR_OK : ERR_NO_MEMORY;
+}
+
+/* A member has ended: at_end, or ready for the next one. */
+static enum err gzip_next_member(struct unpack *u)
+{
+    if (u->end - u->p <= GZIP_REST_IGNORED_BYTES) {
+        u->at_end = true;
+        return ERR_OK;
+    }
+    u->s.gzip.is_first = false;
+    memset(&u->s.gzip.header, 0, sizeof u->s.gzip.header);
+    if (inflateReset(&u->s.gzip.z) != Z_OK ||
+        inflateGetHeader(&u->s.gzip.z, &u->s.gzip.header) != Z_OK)
+        return ERR_CORRUPT;
+    return ERR_OK;
 }
 
 static enum err gzip_read(struct unpack *u, uint8_t *dst, size_t cap, size_t *got)
 {
-    z_stream *z = &u->s.gzip;
+    z_stream *z = &u->s.gzip.z;
+    enum err err = ERR_OK;
 
     z->next_out = dst;
     z->avail_out = (unsigned)size_min(cap, UINT32_MAX);
     unsigned room = z->avail_out;
-    while (z->avail_out > 0) {
+    while (err == ERR_OK && z->avail_out > 0 && !u->at_end) {
         z->next_in = (unsigned char *)(uintptr_t)u->p; /* zlib does not write there */
         z->avail_in = (unsigned)size_min((size_t)(u->end - u->p), UINT32_MAX);
         int rc = inflate(z, Z_NO_FLUSH);
         u->p = z->next_in;
         if (rc == Z_MEM_ERROR)
             return ERR_NO_MEMORY;
-        if (rc == Z_STREAM_END) {
-            if (u->p == u->end) {
-                u->at_end = true;
-                break;
-            }
-            if (inflateReset(z) != Z_OK)
-                return ERR_CORRUPT;
-        } else if (rc != Z_OK) {
-            return ERR_CORRUPT; /* also Z_BUF_ERROR: the input is cut */
-        }
+        if (rc == Z_STREAM_END)
+            err = gzip_next_member(u);
+        else if (rc != Z_OK && !u->s.gzip.is_first && u->s.gzip.header.done != 1)
+            u->at_end = true; /* what follows is no member */
+        else if (rc != Z_OK)
+            err = ERR_CORRUPT; /* also Z_BUF_ERROR: the input is cut */
     }
     *got = room - z->avail_out;
-    return ERR_OK;
+    return err;
 }
 
-/* ---- snappy: xerial blocks (Java), or one raw block (librdkafka) */
+/* ---- snappy: xerial blocks (Java), or one raw block (librdkafka). As for Java's reader
+ * (org.xerial.snappy.SnappyInputStream) a header may stand again between blocks, and up to three
+ * bytes behind the last block are ignored. */
+static bool snappy_at_header(const struct unpack *u)
+{
+    return u->end - u->p >= SNAPPY_FRAME_HEADER_BYTES &&
+           memcmp(u->p, SNAPPY_FRAME_MAGIC, SNAPPY_FRAME_MAGIC_BYTES) == 0;
+}
+
 static void snappy_open(struct unpack *u)
 {
-    u->s.snappy.is_framed = u->end - u->p >= SNAPPY_FRAME_HEADER_BYTES &&
-                            memcmp(u->p, SNAPPY_FRAME_MAGIC, SNAPPY_FRAME_MAGIC_BYTES) == 0;
-    if (u->s.snappy.is_framed)
-        u->p += SNAPPY_FRAME_HEADER_BYTES;
+    u->s.snappy.is_framed = snappy_at_header(u);
 }
 
 static enum err snappy_next_block(struct unpack *u)
@@ -107,7 +131,9 @@ static enum err snappy_next_block(struct unpack *u)
 static enum err snappy_read(struct unpack *u, uint8_t *dst, size_t cap, size_t *got)
 {
     while (u->s.snappy.block_at == u->s.snappy.block_len) {
-        if (u->p == u->end) {
+        while (u->s.snappy.is_framed && snappy_at_header(u))
+            u->p += SNAPPY_FRAME_HEADER_BYTES;
+        if (u->end - u->p < (u->s.snappy.is_framed ? 4 : 1)) {
             u->at_end = true;
             return ERR_OK;
         }
@@ -121,62 +147,12 @@ static enum err snappy_read(struct unpack *u, uint8_t *dst, size_t cap, size_t *
     return ERR_OK;
 }
 
-/* ---- LZ4 frame; one frame, what follows its end mark is ignored as Java does */
-enum { LZ4_FLG_AT = 4, LZ4_FLG_CONTENT_SIZE = 0x08, LZ4_FLG_DICT_ID = 0x01 };
-
-/* The descriptor's checksum of magic 0 was computed over too much by old clients, and no reader
- * checks it. The library does; so the header is fed to it with the right byte in its place. */
-static enum err lz4_feed_old_header(struct unpack *u)
-{
-    enum { HEADER_BYTES_MAX = 19 };
-    uint8_t header[HEADER_BYTES_MAX];
-    size_t len = 7;
-
-    if (u->end - u->p < 7)
-        return ERR_CORRUPT;
-    if ((u->p[LZ4_FLG_AT] & LZ4_FLG_CONTENT_SIZE) != 0)
-        len += 8;
-    if ((u->p[LZ4_FLG_AT] & LZ4_FLG_DICT_ID) != 0)
-        len += 4;
-    if ((size_t)(u->end - u->p) < len)
-        return ERR_CORRUPT;
-    memcpy(header, u->p, len);
-    for (unsigned guess = 0; guess < 256; guess++) {
-        size_t in = len, out = 0;
-        header[len - 1] = (uint8_t)guess;
-        LZ4F_resetDecompressionContext(u->s.lz4);
-        if (!LZ4F_isError(LZ4F_decompress(u->s.lz4, NULL, &out, header, &in, NULL)) && in == len) {
-            u->p += len;
-            return ERR_OK;
-        }
-    }
-    return ERR_CORRUPT;
-}
-
-static enum err lz4_open(struct unpack *u)
-{
-    if (LZ4F_isError(LZ4F_createDecompressionContext(&u->s.lz4, LZ4F_VERSION)))
-        return ERR_NO_MEMORY;
-    return u->magic == 0 ? lz4_feed_old_header(u) : ERR_OK;
-}
-
+/* ---- LZ4: one frame */
 static enum err lz4_read(struct unpack *u, uint8_t *dst, size_t cap, size_t *got)
 {
-    while (*got == 0) {
-        size_t in = (size_t)(u->end - u->p), out = cap;
-        size_t hint = LZ4F_decompress(u->s.lz4, dst, &out, u->p, &in, NULL);
-        if (LZ4F_isError(hint))
-            return ERR_CORRUPT;
-        u->p += in;
-        *got = out;
-        if (hint == 0) {
-            u->at_end = true;
-            return ERR_OK;
-        }
-        if (in == 0 && out == 0)
-            return ERR_CORRUPT; /* cut */
-    }
-    return ERR_OK;
+    enum err rc = lz4_frame_read(&u->s.lz4, dst, cap, got);
+    u->at_end = rc == ERR_OK && *got == 0;
+    return rc;
 }
 
 /* ---- zstd: frames laid end to end are read on */
@@ -222,7 +198,6 @@ enum err unpack_open(unsigned codec, int8_t magic, const uint8_t *p, size_t n, s
     enum err rc = ERR_OK;
 
     u->codec = codec;
-    u->magic = magic;
     u->p = p;
     u->end = p + n;
     switch (codec) {
@@ -235,7 +210,7 @@ enum err unpack_open(unsigned codec, int8_t magic, const uint8_t *p, size_t n, s
         snappy_open(u);
         break;
     case CODEC_LZ4:
-        rc = lz4_open(u);
+        rc = lz4_frame_open(&u->s.lz4, p, n, magic == 0);
         break;
     case CODEC_ZSTD:
         rc = zstd_open(u);
@@ -278,11 +253,11 @@ void unpack_close(struct unpack **up)
     if (u == NULL)
         return;
     if (u->codec == CODEC_GZIP)
-        (void)inflateEnd(&u->s.gzip);
+        (void)inflateEnd(&u->s.gzip.z);
     else if (u->codec == CODEC_SNAPPY)
         mem_free(u->s.snappy.block);
     else if (u->codec == CODEC_LZ4)
-        (void)LZ4F_freeDecompressionContext(u->s.lz4);
+        lz4_frame_fini(&u->s.lz4);
     else if (u->codec == CODEC_ZSTD)
         (void)ZSTD_freeDStream(u->s.zstd);
     FREE_NULL(up);

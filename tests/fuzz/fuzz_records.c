@@ -83,6 +83,7 @@ static void fuzz_validate(uint8_t *p, size_t n, unsigned variant, int16_t versio
     } else {
         ASSERT(b.owned == NULL);
         ASSERT(res.error_message != NULL);
+        log_append_result_fini(&res);
     }
 }
 

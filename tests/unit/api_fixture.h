@@ -34,6 +34,7 @@ struct partition {
     int32_t index;
     _Atomic int refs;
     int16_t append_error;
+    struct log_record_errors *record_errors; /* told with it, once */
     int64_t end, hw;
     int recorded; /* reads that record a follower's position */
     struct log_policy policy;

@@ -65,13 +65,28 @@ static void news(struct partition *p)
             watch_list_post(w->list);
 }
 
+const char *log_record_error_text(const struct log_record_errors *e, int32_t i)
+{
+    return e->list[i].fault == LOG_RECORD_OUT_OF_TIME ? e->out_of_time : "no key";
+}
+
+void log_append_result_fini(struct log_append_result *res)
+{
+    FREE_NULL(&res->record_errors);
+    res->error_message = NULL;
+}
+
 int16_t partition_append(struct partition *p, const struct partition_append *a,
                          struct log_append_result *out)
 {
     if (use_gate && log_needs_decompression(NULL, a->records, a->len))
         pthread_barrier_wait(&append_gate);
-    if (p->append_error != KE_NONE)
+    if (p->append_error != KE_NONE) {
+        out->record_errors = p->record_errors;
+        out->error_message = p->record_errors == NULL ? NULL : p->record_errors->summary;
+        p->record_errors = NULL;
         return p->append_error;
+    }
     if (p->append_count < (int)ARRAY_LEN(p->appended))
         p->appended[p->append_count++] = (int64_t)a->len;
     out->base_offset = p->end;

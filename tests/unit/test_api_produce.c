@@ -30,6 +30,58 @@ START_TEST(acks_1_is_answered_after_the_append_and_partitions_are_independent)
 }
 END_TEST
 
+START_TEST(refused_records_are_named_one_by_one)
+{
+    struct outcome o;
+    struct kp_ProduceRequest_TopicProduceData t;
+    produce_data d[] = {{.index = 1}};
+    struct log_record_errors *e = xcalloc(1, sizeof *e + 3 * sizeof e->list[0]);
+    e->total = e->count = 3;
+    for (int32_t i = 0; i < 3; i++)
+        e->list[i].index = 10 * i;
+    e->list[1].fault = LOG_RECORD_OUT_OF_TIME;
+    strcpy(e->summary, "3 of 30");
+    strcpy(e->out_of_time, "too late");
+    parts[1].append_error = KE_INVALID_RECORD;
+    parts[1].record_errors = e;
+    struct kp_ProduceRequest req = produce_of(&t, d, 1, 1);
+    send_on(1, 0, 11, &req, batch, &o);
+    wait_end(&o, REPLIED);
+    ck_assert_int_eq(produced(&o, 0), KE_INVALID_RECORD);
+    const struct kp_ProduceResponse_PartitionProduceResponse *a =
+        &o.u.produce.responses[0].partition_responses[0];
+    ck_assert(str_eq_z(a->error_message, "3 of 30"));
+    ck_assert_int_eq(a->record_errors_count, 3);
+    for (int32_t i = 0; i < 3; i++) {
+        ck_assert_int_eq(a->record_errors[i].batch_index, 10 * i);
+        ck_assert(str_eq_z(a->record_errors[i].batch_index_error_message,
+                           i == 1 ? "too late" : "no key"));
+    }
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(a_transactional_batch_refuses_the_whole_request)
+{
+    uint8_t transactional[sizeof batch];
+    struct outcome o;
+    struct kp_ProduceRequest_TopicProduceData t;
+    produce_data d[] = {{.index = 0}, {.index = 1}};
+    memcpy(transactional, batch, sizeof batch);
+    transactional[22] |= 16;
+    d[1].records = (struct bytes){transactional, sizeof transactional};
+    struct kp_ProduceRequest req = produce_of(&t, d, 2, 1);
+    req.transactional_id = STR_LIT("t");
+    send_on(1, 0, 11, &req, batch, &o);
+    wait_end(&o, REPLIED);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(produced(&o, i), KE_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        ck_assert_int_eq(parts[i].append_count, 0);
+    }
+    outcome_fini(&o);
+}
+END_TEST
+
 START_TEST(acks_all_waits_for_the_high_watermark)
 {
     struct outcome o;
@@ -171,6 +223,8 @@ int main(void)
     const TTest *const tests[] = {
         acks_1_is_answered_after_the_append_and_partitions_are_independent,
         acks_all_waits_for_the_high_watermark,
+        refused_records_are_named_one_by_one,
+        a_transactional_batch_refuses_the_whole_request,
         an_empty_message_set_is_fine_before_version_3,
         acks_all_times_out_with_the_records_in_the_log,
         acks_0_is_not_answered_and_an_error_closes,

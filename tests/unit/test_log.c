@@ -217,7 +217,7 @@ struct bad_batch {
 static const struct bad_batch bad_batches[] = {
     {"base offset", BATCH_AT_BASE_OFFSET, 8, 1, KE_INVALID_RECORD},
     {"no records", BATCH_AT_COUNT, 4, 0, KE_INVALID_RECORD},
-    {"negative count", BATCH_AT_COUNT, 4, -1, KE_CORRUPT_MESSAGE},
+    {"negative count", BATCH_AT_COUNT, 4, -1, KE_INVALID_RECORD},
     {"count above the records", BATCH_AT_COUNT, 4, 4, KE_INVALID_RECORD},
     {"offset delta", BATCH_AT_LAST_OFFSET_DELTA, 4, 5, KE_INVALID_RECORD},
     {"control", BATCH_AT_ATTRIBUTES, 2, BATCH_CONTROL, KE_INVALID_RECORD},
@@ -229,7 +229,8 @@ static const struct bad_batch bad_batches[] = {
     {"producer without sequence", BATCH_AT_PRODUCER_ID, 8, 7, KE_INVALID_RECORD},
     {"magic 1", BATCH_AT_MAGIC, 1, 1, KE_INVALID_RECORD},
     {"magic 9", BATCH_AT_MAGIC, 1, 9, KE_CORRUPT_MESSAGE},
-    {"length", BATCH_AT_LENGTH, 4, 49, KE_INVALID_RECORD},
+    {"negative base offset", BATCH_AT_BASE_OFFSET, 8, -1, KE_INVALID_RECORD},
+    {"length", BATCH_AT_LENGTH, 4, 49, KE_CORRUPT_MESSAGE},
 };
 
 START_TEST(bad_batches_are_refused)
@@ -251,7 +252,7 @@ START_TEST(bad_batches_are_refused)
 }
 END_TEST
 
-START_TEST(a_wrong_crc_or_a_cut_batch_is_corrupt)
+START_TEST(a_wrong_crc_is_corrupt_and_a_cut_batch_is_none)
 {
     struct buf b = fix_batch(3, 10, T0);
     struct log_append_result res;
@@ -261,7 +262,7 @@ START_TEST(a_wrong_crc_or_a_cut_batch_is_corrupt)
         uint8_t *copy = malloc(n + 1);
         memcpy(copy, b.p, n);
         int16_t code = log_append_leader(fix_log, copy, n, 0, LOG_FROM_CLIENT, 9, T0, &res);
-        ck_assert_int_eq(code, n == 0 ? KE_INVALID_RECORD : KE_CORRUPT_MESSAGE);
+        ck_assert_int_eq(code, KE_INVALID_RECORD);
         free(copy);
     }
     b.p[b.len - 1] ^= 1;
@@ -331,6 +332,7 @@ START_TEST(timestamps_follow_the_topic)
     log_set_config(fix_log, &fix_config);
     ck_assert_int_eq(fix_append_buf(&b, 0, &res), KE_INVALID_TIMESTAMP);
     ck_assert_int_eq(res.record_error_index, 0);
+    log_append_result_fini(&res);
     fix_config.is_log_append_time = true;
     log_set_config(fix_log, &fix_config);
     b = fix_batch(3, 10, T0 - 5000);
@@ -346,24 +348,115 @@ START_TEST(timestamps_follow_the_topic)
 }
 END_TEST
 
-START_TEST(compacted_topics_want_keys)
+/* A batch of count records of which each third one has a key. */
+static struct buf batch_with_few_keys(enum codec codec, int32_t count)
 {
     struct batch_options o;
     struct batch_builder builder;
-    struct log_append_result res;
     struct buf b = {0};
+
+    batch_options_init(&o);
+    o.codec = codec;
+    batch_builder_init(&builder, &o);
+    for (int32_t i = 0; i < count; i++)
+        batch_builder_add(&builder, T0 + i,
+                          i % 3 == 0 ? (struct bytes){(const uint8_t *)"k", 1} : BYTES_NULL,
+                          (struct bytes){(const uint8_t *)"v", 1}, NULL, 0);
+    ck_assert_int_eq(batch_builder_finish(&builder, &b), ERR_OK);
+    batch_builder_fini(&builder);
+    return b;
+}
+
+START_TEST(every_record_without_a_key_is_named_in_a_compacted_topic)
+{
+    struct log_append_result res;
+    struct buf b = batch_with_few_keys((enum codec)_i, 100);
 
     fix_config.is_compact = true;
     fix_open(true);
-    batch_options_init(&o);
-    o.codec = (enum codec)_i;
-    batch_builder_init(&builder, &o);
-    batch_builder_add(&builder, T0, (struct bytes){(const uint8_t *)"k", 1}, BYTES_NULL, NULL, 0);
-    batch_builder_add(&builder, T0, BYTES_NULL, (struct bytes){(const uint8_t *)"v", 1}, NULL, 0);
-    ck_assert_int_eq(batch_builder_finish(&builder, &b), ERR_OK);
-    batch_builder_fini(&builder);
     ck_assert_int_eq(fix_append_buf(&b, 0, &res), KE_INVALID_RECORD);
     ck_assert_int_eq(res.record_error_index, 1);
+    ck_assert_int_eq(res.record_errors->total, 66);
+    ck_assert_int_eq(res.record_errors->count, 66);
+    for (int32_t i = 0; i < 66; i++) {
+        ck_assert_int_eq(res.record_errors->list[i].index, i / 2 * 3 + 1 + i % 2);
+        ck_assert_ptr_nonnull(strstr(log_record_error_text(res.record_errors, i), "without a key"));
+    }
+    ck_assert_ptr_nonnull(strstr(res.error_message, "66 of 100 records were refused"));
+    ck_assert_int_eq(log_end_offset(fix_log), 0);
+    log_append_result_fini(&res);
+    ck_assert_ptr_null(res.record_errors);
+    log_append_result_fini(&res);
+}
+END_TEST
+
+START_TEST(refused_records_are_named_up_to_a_bound)
+{
+    enum { COUNT = 4 * LOG_RECORD_ERRORS_MAX };
+    struct log_append_result res;
+    struct buf b = batch_with_few_keys((enum codec)_i, COUNT);
+
+    fix_config.is_compact = true;
+    fix_open(true);
+    ck_assert_int_eq(fix_append_buf(&b, 0, &res), KE_INVALID_RECORD);
+    ck_assert_int_eq(res.record_errors->count, LOG_RECORD_ERRORS_MAX);
+    ck_assert_int_eq(res.record_errors->total, COUNT - (COUNT + 2) / 3);
+    ck_assert_int_eq(res.record_errors->list[LOG_RECORD_ERRORS_MAX - 1].index,
+                     (LOG_RECORD_ERRORS_MAX - 1) / 2 * 3 + 2);
+    log_append_result_fini(&res);
+}
+END_TEST
+
+START_TEST(records_refused_for_their_key_and_for_their_time_are_told_apart)
+{
+    struct log_append_result res;
+    struct buf b = batch_with_few_keys((enum codec)_i, 6);
+
+    fix_config.is_compact = true;
+    fix_config.timestamp_before_max_ms = 10;
+    fix_open(true);
+    log_set_config(fix_log, &fix_config);
+    struct log_policy policy;
+    struct log_batch batch;
+    log_policy_of(fix_log, &policy);
+    int16_t code = log_validate(&policy, b.p, b.len, LOG_FROM_CLIENT, 9, T0 + 11, &batch, &res);
+    ck_assert_int_eq(code, KE_INVALID_TIMESTAMP); /* record 0 is too old, 3 is not */
+    ck_assert_int_eq(res.record_errors->count, 5);
+    ck_assert_ptr_nonnull(strstr(log_record_error_text(res.record_errors, 0), "not within ["));
+    ck_assert_ptr_nonnull(strstr(log_record_error_text(res.record_errors, 1), "without a key"));
+    ck_assert_int_eq(res.record_errors->list[3].index, 4);
+    log_append_result_fini(&res);
+    buf_fini(&b);
+}
+END_TEST
+
+/* As Kafka: what is no whole batch behind the first one is left out. */
+START_TEST(bytes_behind_a_batch_are_not_stored)
+{
+    static const struct {
+        const char *what;
+        size_t len;
+        uint8_t bytes[61];
+        int16_t code;
+    } behind[] = {{"three bytes", 3, {0}, KE_NONE},
+                  {"a cut batch", 40, {[11] = 100, [16] = 2}, KE_NONE},
+                  {"a length of 0", 17, {0}, KE_CORRUPT_MESSAGE},
+                  {"magic 3", 17, {[11] = 100, [16] = 3}, KE_CORRUPT_MESSAGE},
+                  {"a second batch", 61, {[11] = 49, [16] = 2}, KE_INVALID_RECORD}};
+    struct log_append_result res;
+    struct buf b = fix_batch(2, 10, T0);
+    size_t alone = b.len;
+
+    buf_add(&b, behind[_i].bytes, behind[_i].len);
+    fix_open(true);
+    ck_assert_msg(fix_append_buf(&b, 0, &res) == behind[_i].code, "%s", behind[_i].what);
+    ck_assert_int_eq(log_end_offset(fix_log), behind[_i].code == KE_NONE ? 2 : 0);
+    if (behind[_i].code == KE_NONE) {
+        struct log_range r;
+        ck_assert_int_eq(log_read(fix_log, 0, 2, INT64_MAX, 0, &r), ERR_OK);
+        ck_assert_int_eq(r.length, (int64_t)alone);
+        log_range_release(&r);
+    }
 }
 END_TEST
 
@@ -1143,11 +1236,16 @@ int main(void)
     t = tcase_create("validation");
     tcase_add_checked_fixture(t, fix_setup, fix_teardown);
     tcase_add_loop_test(t, bad_batches_are_refused, 0, ARRAY_LEN(bad_batches));
-    tcase_add_test(t, a_wrong_crc_or_a_cut_batch_is_corrupt);
+    tcase_add_test(t, a_wrong_crc_is_corrupt_and_a_cut_batch_is_none);
     tcase_add_loop_test(t, compressed_batches_are_checked_inside, CODEC_NONE, CODEC_COUNT);
     tcase_add_loop_test(t, a_topic_codec_makes_the_broker_recompress, CODEC_NONE, CODEC_COUNT);
     tcase_add_test(t, timestamps_follow_the_topic);
-    tcase_add_loop_test(t, compacted_topics_want_keys, CODEC_NONE, CODEC_COUNT);
+    tcase_add_loop_test(t, every_record_without_a_key_is_named_in_a_compacted_topic, CODEC_NONE,
+                        CODEC_COUNT);
+    tcase_add_loop_test(t, refused_records_are_named_up_to_a_bound, CODEC_NONE, CODEC_COUNT);
+    tcase_add_loop_test(t, records_refused_for_their_key_and_for_their_time_are_told_apart,
+                        CODEC_NONE, CODEC_COUNT);
+    tcase_add_loop_test(t, bytes_behind_a_batch_are_not_stored, 0, 5);
     tcase_add_loop_test(t, old_producers_messages_are_stored_as_batches, 0, 2);
     tcase_add_test(t, batches_over_the_limit_are_too_large);
     suite_add_tcase(s, t);

@@ -323,6 +323,91 @@ START_TEST(lz4_of_magic_0_with_a_wrong_header_checksum_is_read)
 }
 END_TEST
 
+/* "record" in a frame of one stored block, with something odd. What Kafka's reader takes is taken.
+ */
+static const struct {
+    const char *what;
+    uint8_t frame[48];
+    size_t len;
+    enum err want;
+} lz4_frames[] = {
+#define LZ4_FRAME(...)                                                                             \
+    {                                                                                              \
+        0x04, 0x22, 0x4d, 0x18, __VA_ARGS__                                                        \
+    }
+#define LZ4_BLOCK 6, 0, 0, 0x80, 'r', 'e', 'c', 'o', 'r', 'd'
+    {"plain", LZ4_FRAME(0x60, 0x40, 0x82, LZ4_BLOCK, 0, 0, 0, 0), 21, ERR_OK},
+    {"bytes behind", LZ4_FRAME(0x60, 0x40, 0x82, LZ4_BLOCK, 0, 0, 0, 0, 9), 22, ERR_OK},
+    {"linked blocks", LZ4_FRAME(0x40, 0x40, 0xc0, LZ4_BLOCK, 0, 0, 0, 0), 21, ERR_CORRUPT},
+    {"version 2", LZ4_FRAME(0xa0, 0x40, 0x0f, LZ4_BLOCK, 0, 0, 0, 0), 21, ERR_CORRUPT},
+    {"a reserved flag", LZ4_FRAME(0x62, 0x40, 0xf0, LZ4_BLOCK, 0, 0, 0, 0), 21, ERR_CORRUPT},
+    {"a dictionary", LZ4_FRAME(0x61, 0x40, 0xa1, LZ4_BLOCK, 0, 0, 0, 0), 21, ERR_CORRUPT},
+    {"blocks of 16 KiB", LZ4_FRAME(0x60, 0x30, 0xd4, LZ4_BLOCK, 0, 0, 0, 0), 21, ERR_CORRUPT},
+    {"wrong header checksum", LZ4_FRAME(0x60, 0x40, 0x83, LZ4_BLOCK, 0, 0, 0, 0), 21, ERR_CORRUPT},
+    {"no end mark", LZ4_FRAME(0x60, 0x40, 0x82, LZ4_BLOCK), 17, ERR_CORRUPT},
+    {"content size 7", LZ4_FRAME(0x68, 0x40, 7, 0, 0, 0, 0, 0, 0, 0, 0xb0, LZ4_BLOCK, 0, 0, 0, 0),
+     29, ERR_OK},
+    {"content checksum 1", LZ4_FRAME(0x64, 0x40, 0xa7, LZ4_BLOCK, 0, 0, 0, 0, 1, 0, 0, 0), 25,
+     ERR_OK},
+    {"half a content checksum", LZ4_FRAME(0x64, 0x40, 0xa7, LZ4_BLOCK, 0, 0, 0, 0, 1, 0), 23,
+     ERR_CORRUPT},
+    {"block checksum", LZ4_FRAME(0x70, 0x40, 0xad, LZ4_BLOCK, 0, 0, 0, 0, 0, 0, 0, 0), 25,
+     ERR_CORRUPT},
+};
+
+START_TEST(lz4_frames_are_read_as_kafka_reads_them)
+{
+    struct buf out = {0};
+
+    for (int8_t magic = 0; magic <= 2; magic++) {
+        bool is_unchecked = magic == 0 && strstr(lz4_frames[_i].what, "header checksum") != NULL;
+        out.len = 0;
+        enum err rc = codec_decompress(CODEC_LZ4, magic, lz4_frames[_i].frame, lz4_frames[_i].len,
+                                       1 << 20, &out);
+        ck_assert_msg(rc == (is_unchecked ? ERR_OK : lz4_frames[_i].want), "%s, magic %d: %s",
+                      lz4_frames[_i].what, magic, err_name(rc));
+        if (rc == ERR_OK)
+            ck_assert_mem_eq(out.p, "record", 6);
+    }
+    buf_fini(&out);
+}
+END_TEST
+
+START_TEST(what_java_ignores_behind_a_stream_is_ignored)
+{
+    static const struct {
+        enum codec codec;
+        size_t len;
+        uint8_t behind[32];
+        enum err want;
+    } cases[] = {
+        {CODEC_GZIP, 7, "garbage", ERR_OK},
+        {CODEC_GZIP, 18, {0x1f, 0x8b, 8}, ERR_OK}, /* too short for a member */
+        {CODEC_GZIP, 32, "no header of a member", ERR_OK},
+        {CODEC_GZIP, 32, {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0, 0xff}, ERR_CORRUPT},
+        {CODEC_SNAPPY, 3, {0, 0, 1}, ERR_OK},
+        {CODEC_SNAPPY, 16, {0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1}, ERR_OK},
+        {CODEC_SNAPPY, 8, {0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0}, ERR_CORRUPT},
+        {CODEC_SNAPPY, 4, {0, 0, 0, 0}, ERR_CORRUPT},
+        {CODEC_ZSTD, 1, {0}, ERR_CORRUPT},
+    };
+    struct buf in = sample(1000), packed = {0}, out = {0};
+
+    ck_assert_int_eq(codec_compress(cases[_i].codec, CODEC_LEVEL_DEFAULT, in.p, in.len, &packed),
+                     ERR_OK);
+    buf_add(&packed, cases[_i].behind, cases[_i].len);
+    ck_assert_int_eq(codec_decompress(cases[_i].codec, 2, packed.p, packed.len, 1 << 20, &out),
+                     cases[_i].want);
+    if (cases[_i].want == ERR_OK) {
+        ck_assert_uint_eq(out.len, in.len);
+        ck_assert_mem_eq(out.p, in.p, in.len);
+    }
+    buf_fini(&in);
+    buf_fini(&packed);
+    buf_fini(&out);
+}
+END_TEST
+
 START_TEST(gzip_members_laid_end_to_end_are_read)
 {
     struct buf in = sample(1000), packed = {0}, out = {0};
@@ -666,6 +751,8 @@ int main(void)
     tcase_add_test(t, snappy_without_a_frame_is_read);
     tcase_add_test(t, framings_are_those_of_java);
     tcase_add_test(t, lz4_of_magic_0_with_a_wrong_header_checksum_is_read);
+    tcase_add_loop_test(t, lz4_frames_are_read_as_kafka_reads_them, 0, ARRAY_LEN(lz4_frames));
+    tcase_add_loop_test(t, what_java_ignores_behind_a_stream_is_ignored, 0, 9);
     tcase_add_test(t, gzip_members_laid_end_to_end_are_read);
     tcase_add_loop_test(t, compressed_batches_are_built_and_read, CODEC_NONE, CODEC_COUNT);
     tcase_add_loop_test(t, old_message_sets_become_one_batch, 0, 8);
