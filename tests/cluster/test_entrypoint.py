@@ -263,3 +263,39 @@ def test_a_broker_serves_with_each_style(tmp_path, zookeeper, style):
             assert "broker=5" in broker.log_text() and (tmp_path / "server.properties").read_text().count("broker.rack=north") == 1
     finally:
         assert broker.stop() == 0, broker.log_text()
+
+
+@pytest.mark.parametrize("env,expected,said", [
+    ({}, ["clientPort=2181", "tickTime=500"], None),
+    ({"ZOOKEEPER_CLIENT_PORT": "2182", "ZOOKEEPER_TICK_TIME": "2000", "ALLOW_ANONYMOUS_LOGIN": "yes"}, ["clientPort=2182", "tickTime=2000"], None),
+    ({"ZOO_PORT_NUMBER": "2183", "ZOO_ENABLE_AUTH": "no", "ZOOKEEPER_SERVERS": "zk:2888:3888"}, ["clientPort=2183"], None),
+    ({"ZOOKEEPER_CLIENT_PORT": "two"}, None, "'two' is not a number"),
+    ({"ZOOKEEPER_SERVERS": "a:2888:3888;b:2888:3888"}, None, "this image runs one alone"),
+    ({"ZOO_ENABLE_AUTH": "yes"}, None, "has no SASL"),
+])
+def test_the_image_of_zookeeper(tmp_path, env, expected, said):
+    (tmp_path / "bin").mkdir()
+    program(tmp_path / "bin" / "java", '#!/bin/sh\nfor last; do :; done\ncp "$last" "$OUT/seen"\n')
+    env = {**environment(tmp_path), "KAFUKA_ZOO_SAMPLE": str(TOP / "deploy" / "zoo.cfg"), "KAFUKA_ZOO_CFG": f"{tmp_path}/zoo.cfg", **env}
+    r = subprocess.run(["sh", str(TOP / "deploy" / "zookeeper-entrypoint")], env=env, capture_output=True, text=True, timeout=60)
+    if said:
+        assert r.returncode == 1 and said in r.stderr and not (tmp_path / "zoo.cfg").exists()
+    else:
+        assert r.returncode == 0 and set(expected) <= set((tmp_path / "seen").read_text().split("\n")), r.stderr
+
+
+def test_waiting_for_a_cluster_as_compose_files_do(tmp_path):
+    (tmp_path / "bin").mkdir()
+    program(tmp_path / "bin" / "kafuka-healthcheck", '#!/bin/sh\n[ "$2" = b:1 ] && echo "healthy: 2 brokers, controller 1"\n')
+    program(tmp_path / "bin" / "kafuka-topics", '#!/bin/sh\n[ "$2" = zk:2181 ]\n')
+
+    def cub(*args):
+        r = subprocess.run(["sh", str(TOP / "deploy" / "cub"), *args], env=environment(tmp_path), capture_output=True, text=True, timeout=60)
+        return r.returncode, r.stderr
+
+    assert cub("kafka-ready", "-b", "b:1", "2", "20") == (0, "")
+    assert cub("kafka-ready", "1", "20", "-b", "b:1") == (0, "")
+    assert cub("kafka-ready", "-b", "b:1", "3", "0") == (1, "cub: kafka-ready: not ready after 0 s\n")
+    assert cub("zk-ready", "zk:2181", "20") == (0, "")
+    assert cub("zk-ready", "other:2181", "0")[0] == 1
+    assert cub("kafka-ready", "1", "20")[0] == 1 and cub("sr-ready", "x", "1")[0] == 2 and cub()[0] == 2
