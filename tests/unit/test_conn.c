@@ -603,11 +603,16 @@ START_TEST(a_muted_connection_is_not_read_until_its_time_is_over)
 }
 END_TEST
 
+static void limit_memory_on_loop(void *arg UNUSED) /* which reads the limit */
+{
+    server.memory_max_bytes = 100000;
+}
+
 START_TEST(over_the_memory_limit_reading_pauses)
 {
     struct buf out = {0};
 
-    server.memory_max_bytes = 100000;
+    loop_call(loop, limit_memory_on_loop, NULL);
     for (unsigned i = 0; i < 30; i++)
         put_frame(&out, 'p', 5000, i);
     send_all(out.p, out.len);

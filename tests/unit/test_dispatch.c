@@ -90,7 +90,8 @@ static void start_with(const char *options)
     broker.loop_count = 2;
     dispatch_init(rows, ARRAY_LEN(rows));
     server_start(server);
-    ck_assert_msg(http_start(server_stats(server), config->http_listener, &http, &why) == ERR_OK, "%s", why.text);
+    ck_assert_msg(http_start(server_stats(server), config->http_listener, &http, &why) == ERR_OK,
+                  "%s", why.text);
 }
 
 static void set_up(void)
