@@ -1,106 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A connection's life: bytes come into `rx` (rx_read), frames are cut out of it and handed up while
  * the order allows (rx_parse), answers wait in `slots` for those before them, then go to `out`,
- * which is written at the end of the turn (out_flush).
+ * which is written at the end of the turn (conn_write.c).
  *
  * What can stop it: too many in flight or unsent (frames stay in rx; when rx is full reading
  * pauses), throttling and memory (paused by a timer), a full socket (the write event), a cold file
  * (a job on the pool reads it in). Each of these ends in on_turn, which goes on with whatever is
  * possible. */
-#include "common/net/conn.h"
-
-#include "common/base/pool.h"
-#include "common/base/slog.h"
-#include "common/net/reader.h"
-#include "common/net/transport.h"
+#include "common/net/conn_internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum {
-    CONN_MAGIC = 0x636f6e6e,
-    SLOTS = CONN_OVERLAP_MAX,
-    SIZE_BYTES = 4,               /* the frame's size field */
-    TURN_MAX_BYTES = 1024 * 1024, /* read or sent in one turn by one connection */
-    OUT_MAX_BYTES = 1024 * 1024,  /* unsent: no further frame starts */
-    LOAD_MAX_BYTES = 32 * 1024, /* ranges up to this are read and sent with the bytes around them */
-    IOV_MAX_COUNT = 64,
+    OUT_MAX_BYTES = 1024 * 1024, /* unsent: no further frame starts */
     MEMORY_PAUSE_MS = 5,
     SHAKE_MAX_MS = 30000
-};
-
-/* One range of an answer and where it belongs. */
-struct part {
-    struct conn_range range; /* what is left of it */
-    size_t hole;
-    struct frame_block *loaded; /* a small range's bytes */
-    size_t loaded_len, loaded_sent;
-    bool is_large;   /* sent with sendfile */
-    int64_t warm_to; /* position up to which the file was found or brought into the page cache */
-};
-
-struct reply {
-    STAILQ_ENTRY(reply) link;
-    struct buf bytes;
-    uint8_t size_field[SIZE_BYTES];
-    size_t size_sent, sent; /* of size_field, of bytes */
-    size_t part_count, part_at;
-    int64_t total_bytes;
-    struct part parts[];
-};
-
-struct slot {
-    struct exchange *x;  /* NULL: answered */
-    struct reply *reply; /* NULL when answered: nothing to send */
-    bool may_overlap;
-};
-
-struct warm_job {
-    struct pool_job job;
-    struct mail mail;
-    struct conn *conn;
-    struct conn_range *range; /* in the first reply, which stays while the job runs */
-    int64_t position;
-    size_t len;
-    int errnum; /* result */
-};
-
-struct conn {
-    unsigned magic;
-    const struct conn_server *server;
-    struct loop *loop;
-    void *user;
-    struct transport transport;
-    struct event *read_event, *write_event;
-    int pins;                /* callbacks and jobs that still look at this struct */
-    bool is_closed, is_last; /* is_last: closes when all is sent */
-    bool is_reading;         /* read_event is added */
-    bool is_awaiting_write;  /* write_event is added */
-    bool is_muted;
-    bool is_corked;
-    bool is_warming;
-
-    struct reader rx;
-
-    struct slot slots[SLOTS]; /* [head_seq, tail_seq) */
-    uint32_t head_seq, tail_seq;
-    int solitary; /* slots in use that may not overlap */
-
-    STAILQ_HEAD(, reply) out;
-    int64_t out_bytes;
-
-    struct loop_deferred turn;
-    struct loop_timer idle_timer, mute_timer;
-    int64_t active_ms; /* when something was received or sent */
-    char peer_host[INET6_ADDRSTRLEN], local_host[INET6_ADDRSTRLEN];
-    int32_t peer_port;
 };
 
 const char *conn_end_text(enum conn_end e)
@@ -124,80 +44,50 @@ const char *conn_end_text(enum conn_end e)
     UNREACHABLE();
 }
 
-/* ---- answers */
+/* ---- invariants */
 
-static void part_release(const struct conn_server *s, struct part *p)
+static void check_slots(const struct conn *c)
 {
-    frame_block_unref(&p->loaded);
-    if (p->range.owner != NULL)
-        s->range_ops->release(&p->range);
-    p->range.owner = NULL;
-}
+    uint32_t used = conn_slots_used(c);
+    int solitary = 0;
 
-static _Atomic int64_t large_bytes; /* in answers that are not sent yet */
-
-static void count_large(const struct reply *r, int64_t sign)
-{
-    if (UNLIKELY(r->bytes.len >= CONN_LARGE_ANSWER_BYTES))
-        (void)atomic_fetch_add_explicit(&large_bytes, sign * (int64_t)r->bytes.len,
-                                        memory_order_relaxed);
-}
-
-int64_t conn_large_answers_bytes(void)
-{
-    return atomic_load_explicit(&large_bytes, memory_order_relaxed);
-}
-
-static void reply_free(const struct conn_server *s, struct reply *r)
-{
-    if (r == NULL)
-        return;
-    count_large(r, -1);
-    for (size_t i = 0; i < r->part_count; i++)
-        part_release(s, &r->parts[i]);
-    buf_fini(&r->bytes);
-    mem_free(r);
-}
-
-static struct reply *reply_new(struct buf *bytes, const struct conn_range *ranges,
-                               const size_t *holes, size_t count)
-{
-    struct reply *r = xcalloc(1, sizeof *r + count * sizeof r->parts[0]);
-
-    r->bytes = *bytes;
-    *bytes = (struct buf){0};
-    count_large(r, 1);
-    r->part_count = count;
-    r->total_bytes = (int64_t)r->bytes.len;
-    for (size_t i = 0; i < count; i++) {
-        ASSERT(holes[i] <= r->bytes.len && (i == 0 || holes[i] >= holes[i - 1]));
-        ASSERT(ranges[i].length >= 0);
-        r->parts[i].range = ranges[i];
-        r->parts[i].hole = holes[i];
-        r->parts[i].is_large = ranges[i].length > LOAD_MAX_BYTES;
-        r->total_bytes += ranges[i].length;
+    ASSERT(used <= CONN_SLOTS);
+    for (uint32_t i = 0; i < used; i++) {
+        uint32_t seq = c->head_seq + i;
+        const struct conn_slot *s = &c->slots[seq % CONN_SLOTS];
+        solitary += !s->may_overlap;
+        ASSERT(s->x == NULL || (s->x->conn == c && s->x->seq == seq && s->reply == NULL));
+        ASSERT(i > 0 || s->x != NULL); /* an answered head has left */
     }
-    ASSERT(r->total_bytes <= INT32_MAX);
-    be32_store(r->size_field, (uint32_t)r->total_bytes);
-    r->total_bytes += SIZE_BYTES;
-    return r;
+    ASSERT(c->solitary == solitary && (solitary == 0 || used == 1));
+    const struct conn_slot *next = &c->slots[c->tail_seq % CONN_SLOTS];
+    ASSERT(used == CONN_SLOTS || (next->x == NULL && next->reply == NULL));
+}
+
+void conn_check(const struct conn *c)
+{
+    CHECK_OBJ(c, CONN_MAGIC);
+    ASSERT(loop_is_current(c->loop) && c->server != NULL && c->pins >= 0);
+    check_slots(c);
+    ASSERT(c->out_bytes >= 0 && STAILQ_EMPTY(&c->out) == (c->out_bytes == 0));
+    ASSERT((c->read_event == NULL) == c->is_closed && (c->write_event == NULL) == c->is_closed);
+    ASSERT(!c->is_closed || (!c->is_reading && !c->is_awaiting_write && conn_slots_used(c) == 0));
+    ASSERT(!c->is_reading || (!c->is_muted && !c->is_last));
+    ASSERT(!c->is_warming || (c->pins > 0 && c->server->pool != NULL));
+    ASSERT(!c->is_corked || c->transport.ssl == NULL);
 }
 
 /* ---- end */
 
 static void conn_free(struct conn *c)
 {
-    struct reply *r;
-
-    while ((r = STAILQ_FIRST(&c->out)) != NULL) {
-        STAILQ_REMOVE_HEAD(&c->out, link);
-        reply_free(c->server, r);
-    }
+    ASSERT(c->is_closed && c->pins == 0);
+    conn_drop_unsent(c);
     c->magic = 0;
     mem_free(c);
 }
 
-static void unpin(struct conn *c)
+void conn_unpin(struct conn *c)
 {
     ASSERT(c->pins > 0);
     if (--c->pins == 0 && c->is_closed)
@@ -207,10 +97,10 @@ static void unpin(struct conn *c)
 static void cancel_slots(struct conn *c)
 {
     for (; c->head_seq != c->tail_seq; c->head_seq++) {
-        struct slot *s = &c->slots[c->head_seq % SLOTS];
+        struct conn_slot *s = &c->slots[c->head_seq % CONN_SLOTS];
         struct exchange *x = s->x;
-        reply_free(c->server, s->reply);
-        *s = (struct slot){0};
+        conn_reply_free(c->server, s->reply);
+        *s = (struct conn_slot){0};
         if (x != NULL) {
             x->conn = NULL;
             c->server->on_cancel(x);
@@ -218,7 +108,7 @@ static void cancel_slots(struct conn *c)
     }
 }
 
-static void end(struct conn *c, enum conn_end why, int errnum)
+void conn_end(struct conn *c, enum conn_end why, int errnum)
 {
     if (c->is_closed)
         return;
@@ -227,6 +117,7 @@ static void end(struct conn *c, enum conn_end why, int errnum)
     event_free(c->read_event); /* before the descriptor is closed: epoll forgets it then */
     event_free(c->write_event);
     c->read_event = c->write_event = NULL;
+    c->is_reading = c->is_awaiting_write = false;
     transport_fini(&c->transport);
     loop_timer_cancel(c->loop, &c->idle_timer);
     loop_timer_cancel(c->loop, &c->mute_timer);
@@ -234,20 +125,20 @@ static void end(struct conn *c, enum conn_end why, int errnum)
     reader_fini(&c->rx);
     cancel_slots(c);
     c->server->on_close(c, why, errnum);
-    unpin(c);
+    conn_unpin(c);
 }
 
 void conn_close(struct conn *c)
 {
     CHECK_OBJ(c, CONN_MAGIC);
-    end(c, CONN_END_SERVER, 0);
+    conn_end(c, CONN_END_SERVER, 0);
 }
 
-static void end_failed(struct conn *c)
+void conn_end_failed(struct conn *c)
 {
     bool tls = c->transport.ssl != NULL && c->transport.errnum == 0;
 
-    end(c, tls ? CONN_END_TLS : CONN_END_ERROR, c->transport.errnum);
+    conn_end(c, tls ? CONN_END_TLS : CONN_END_ERROR, c->transport.errnum);
 }
 
 /* ---- reading */
@@ -259,37 +150,27 @@ static void pause_reading(struct conn *c)
     c->is_reading = false;
 }
 
-static void wait_writable(struct conn *c)
-{
-    if (!c->is_awaiting_write)
-        c->is_awaiting_write = event_add(c->write_event, NULL) == 0;
-}
-
 static void resume_reading(struct conn *c)
 {
     if (!c->is_reading && !c->is_muted && !c->is_last)
         c->is_reading = event_add(c->read_event, NULL) == 0;
 }
 
-static uint32_t slots_used(const struct conn *c)
-{
-    return c->tail_seq - c->head_seq;
-}
-
 static bool may_start(const struct conn *c, bool may_overlap)
 {
     if (c->is_muted || c->is_last || c->is_closed || c->out_bytes > OUT_MAX_BYTES)
         return false;
-    return slots_used(c) == 0 || (may_overlap && c->solitary == 0 && slots_used(c) < SLOTS);
+    return conn_slots_used(c) == 0 ||
+           (may_overlap && c->solitary == 0 && conn_slots_used(c) < CONN_SLOTS);
 }
 
 static void press(struct conn *c)
 {
     struct exchange *oldest;
 
-    if (c->server->on_press == NULL || c->is_muted || c->is_last || slots_used(c) == 0)
+    if (c->server->on_press == NULL || c->is_muted || c->is_last || conn_slots_used(c) == 0)
         return;
-    oldest = c->slots[c->head_seq % SLOTS].x;
+    oldest = c->slots[c->head_seq % CONN_SLOTS].x;
     if (oldest != NULL)
         c->server->on_press(oldest);
 }
@@ -303,7 +184,7 @@ static void rx_parse(struct conn *c)
     while (!c->is_closed) {
         enum reader_state state = reader_peek(&c->rx, &head, &size);
         if (state == READER_BAD)
-            end(c, CONN_END_BAD_FRAME, 0);
+            conn_end(c, CONN_END_BAD_FRAME, 0);
         if (state != READER_FRAME)
             return;
         bool may_overlap = c->server->may_overlap(head, size);
@@ -312,7 +193,7 @@ static void rx_parse(struct conn *c)
             return;
         }
         if (!reader_take(&c->rx, &f)) {
-            end(c, CONN_END_NO_MEMORY, 0);
+            conn_end(c, CONN_END_NO_MEMORY, 0);
             return;
         }
         c->server->on_frame(c, &f, may_overlap);
@@ -341,7 +222,7 @@ static bool is_out_of_memory(struct conn *c)
     if (!is_between && in_use <= 2 * c->server->memory_max_bytes)
         return false;
     if (!is_between) {
-        end(c, CONN_END_NO_MEMORY, 0);
+        conn_end(c, CONN_END_NO_MEMORY, 0);
         return true;
     }
     if (c->server->stats != NULL)
@@ -363,13 +244,13 @@ static bool rx_react(struct conn *c, enum reader_result result)
         pause_reading(c);
         return false;
     case READER_EOF:
-        end(c, CONN_END_EOF, 0);
+        conn_end(c, CONN_END_EOF, 0);
         return false;
     case READER_FAILED:
-        end_failed(c);
+        conn_end_failed(c);
         return false;
     case READER_NO_MEMORY:
-        end(c, CONN_END_NO_MEMORY, 0);
+        conn_end(c, CONN_END_NO_MEMORY, 0);
         return false;
     }
     UNREACHABLE();
@@ -391,370 +272,14 @@ static void rx_read(struct conn *c)
         }
         /* (what TLS has decrypted already would make no further event) */
     } while (!c->is_closed && rx_react(c, result) &&
-             (total < TURN_MAX_BYTES || transport_has_buffered(&c->transport)));
+             (total < CONN_TURN_MAX_BYTES || transport_has_buffered(&c->transport)));
     if (c->is_closed)
         return;
     reader_rest(&c->rx);
     if (result != READER_FULL)
         resume_reading(c);
     if (c->transport.wants_write)
-        wait_writable(c);
-}
-
-/* ---- writing */
-
-static void cork(struct conn *c, bool on)
-{
-    int value = on;
-
-    if (c->is_corked == on || c->transport.ssl != NULL)
-        return;
-    c->is_corked = on;
-    (void)setsockopt(c->transport.fd, IPPROTO_TCP, TCP_CORK, &value, sizeof value); /* a hint */
-}
-
-static void count_sent(struct conn *c, size_t n)
-{
-    c->out_bytes -= (int64_t)n;
-    c->active_ms = loop_now_ms(c->loop);
-    if (c->server->stats != NULL)
-        (void)atomic_fetch_add_explicit(&c->server->stats->sent_bytes, (int64_t)n,
-                                        memory_order_relaxed);
-}
-
-/* On a pool thread: brings the bytes into the page cache. */
-static void warm_run(struct pool_job *j)
-{
-    struct warm_job *w = CONTAINER_OF(j, struct warm_job, job);
-    uint8_t sink[8 * 1024];
-    int fd = w->conn->server->range_ops->fd(w->range);
-
-    if (fd < 0)
-        w->errnum = errno != 0 ? errno : EIO;
-    else
-        (void)posix_fadvise(fd, w->position, (off_t)w->len, POSIX_FADV_WILLNEED);
-    for (size_t at = 0; fd >= 0 && at < w->len;) { /* a read of each page's first bytes would do,
-                                                    * but this waits for them as surely */
-        ssize_t n = pread(fd, sink, size_min(sizeof sink, w->len - at), w->position + (int64_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            w->errnum = errno;
-        if (n <= 0)
-            break;
-        at += (size_t)n;
-    }
-    loop_post(w->conn->loop, &w->mail);
-}
-
-static void warm_done(struct mail *m)
-{
-    struct warm_job *w = CONTAINER_OF(m, struct warm_job, mail);
-    struct conn *c = w->conn;
-
-    CHECK_OBJ(c, CONN_MAGIC);
-    c->is_warming = false;
-    if (!c->is_closed) {
-        if (w->errnum != 0) {
-            SLOG_EVERY(1000, ERROR, "net", "cannot read a segment for an answer",
-                       KV_S("errno", strerror(w->errnum)));
-            end(c, CONN_END_ERROR, w->errnum);
-        } else {
-            loop_defer(c->loop, &c->turn);
-        }
-    }
-    mem_free(w);
-    unpin(c);
-}
-
-/* Has the pool read in len bytes of the part; sending goes on when they are there. */
-static void warm(struct conn *c, struct part *p, size_t len)
-{
-    struct warm_job *w = xcalloc(1, sizeof *w);
-
-    w->job.run = warm_run;
-    w->mail.deliver = warm_done;
-    w->conn = c;
-    w->range = &p->range;
-    w->position = p->range.position;
-    w->len = len;
-    p->warm_to = p->range.position + (int64_t)len;
-    c->is_warming = true;
-    c->pins++;
-    if (c->server->stats != NULL)
-        (void)atomic_fetch_add_explicit(&c->server->stats->cold_reads, 1, memory_order_relaxed);
-    pool_submit_always(c->server->pool, &w->job);
-}
-
-/* The part's descriptor when that needs no waiting; -1. Without a pool: however long it takes. */
-static int part_fd(struct conn *c, struct part *p)
-{
-    const struct conn_range_ops *ops = c->server->range_ops;
-    int fd = ops->try_fd == NULL ? -1 : ops->try_fd(&p->range);
-
-    if (fd >= 0)
-        return fd;
-    return ops->try_fd == NULL || c->server->pool == NULL ? ops->fd(&p->range) : -1;
-}
-
-static bool is_cached_at(int fd, int64_t position)
-{
-    uint8_t byte;
-    struct iovec iov = {&byte, 1};
-    ssize_t n = preadv2(fd, &iov, 1, position, RWF_NOWAIT);
-
-    return n >= 0 || errno != EAGAIN; /* a file system that cannot tell: take it as it comes */
-}
-
-/* Looks at the first byte, the last, and one in between. */
-static bool is_cached(int fd, int64_t position, size_t len)
-{
-    return is_cached_at(fd, position) && is_cached_at(fd, position + (int64_t)len - 1) &&
-           (len <= 256 * 1024 || is_cached_at(fd, position + (int64_t)len / 2));
-}
-
-enum progress { GOES_ON, WAITS /* for the socket, the disk or the next turn */, ENDED };
-
-/* Reads a small range into memory. */
-static enum progress part_load(struct conn *c, struct part *p)
-{
-    size_t len = (size_t)p->range.length, got = 0;
-    int fd = part_fd(c, p);
-    bool is_warm = p->warm_to >= p->range.position + p->range.length || c->server->pool == NULL;
-
-    if (fd < 0 && !is_warm) {
-        warm(c, p, len);
-        return WAITS;
-    }
-    if (fd < 0)
-        fd = c->server->range_ops->fd(&p->range);
-    p->loaded = frame_block_take(len);
-    while (fd >= 0 && p->loaded != NULL && got < len) {
-        struct iovec iov = {p->loaded->data + got, len - got};
-        ssize_t n =
-            preadv2(fd, &iov, 1, p->range.position + (int64_t)got, is_warm ? 0 : RWF_NOWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EOPNOTSUPP && !is_warm) {
-            is_warm = true;
-            continue;
-        }
-        if (n < 0 && errno == EAGAIN && !is_warm) {
-            frame_block_unref(&p->loaded);
-            warm(c, p, len);
-            return WAITS;
-        }
-        if (n <= 0)
-            break;
-        got += (size_t)n;
-    }
-    if (got < len) {
-        SLOG_EVERY(1000, ERROR, "net", "a segment ended before the answer did",
-                   KV_I("position", p->range.position), KV_I("missing", len - got));
-        end(c, CONN_END_ERROR, 0);
-        return ENDED;
-    }
-    p->loaded_len = len;
-    c->server->range_ops->release(&p->range);
-    p->range.owner = NULL;
-    return GOES_ON;
-}
-
-/* Sends the next piece of a large range. budget: what this turn may still send. */
-static enum progress part_send(struct conn *c, struct reply *r, struct part *p, size_t *budget)
-{
-    size_t len = size_min((size_t)p->range.length, *budget), put;
-    bool is_warm = p->warm_to > p->range.position || c->server->pool == NULL;
-    int fd = part_fd(c, p);
-
-    if (len == 0) { /* others first; then the socket event calls again */
-        wait_writable(c);
-        return WAITS;
-    }
-    if (p->warm_to > p->range.position)
-        len = size_min(len, (size_t)(p->warm_to - p->range.position));
-    if (!is_warm && (fd < 0 || !is_cached(fd, p->range.position, len))) {
-        warm(c, p, len);
-        return WAITS;
-    }
-    if (fd < 0)
-        fd = c->server->range_ops->fd(
-            &p->range); /* read in just now, then its descriptor was shut */
-    p->warm_to = i64_max(p->warm_to, p->range.position + (int64_t)len);
-    if (p->hole < r->bytes.len || p + 1 < r->parts + r->part_count)
-        cork(c, true); /* more follows: keep it from leaving as a packet of its own */
-    enum io_status status = transport_sendfile(&c->transport, fd, p->range.position, len, &put);
-    if (status == IO_FAILED || status == IO_EOF) {
-        end_failed(c);
-        return ENDED;
-    }
-    if (status == IO_OK && put == 0) { /* cut off under us: the frame cannot be completed */
-        SLOG_EVERY(1000, ERROR, "net", "a segment ended before the answer did",
-                   KV_I("position", p->range.position), KV_I("missing", p->range.length));
-        end(c, CONN_END_ERROR, 0);
-        return ENDED;
-    }
-    p->range.position += (int64_t)put;
-    p->range.length -= (int64_t)put;
-    *budget -= put;
-    count_sent(c, put);
-    if (status == IO_AGAIN || put < len) {
-        wait_writable(c);
-        return WAITS;
-    }
-    return GOES_ON;
-}
-
-/* What can leave in one sendmsg: bytes and small ranges, up to a large range. */
-struct gather {
-    struct iovec iov[IOV_MAX_COUNT];
-    int count;
-    size_t total;
-    bool file_follows;      /* the next thing is a large range */
-    enum progress progress; /* of loading */
-};
-
-static void add_iov(struct gather *g, const void *p, size_t len)
-{
-    if (len == 0)
-        return;
-    memcpy(&g->iov[g->count].iov_base, &p, sizeof p); /* iovecs have no const */
-    g->iov[g->count++].iov_len = len;
-    g->total += len;
-}
-
-/* False: stop here. */
-static bool gather_part(struct conn *c, struct part *p, struct gather *g)
-{
-    if (p->is_large) {
-        g->file_follows = true;
-        return false;
-    }
-    if (p->range.owner != NULL && p->loaded == NULL) {
-        g->progress = part_load(c, p);
-        if (g->progress != GOES_ON)
-            return false;
-    }
-    if (p->loaded != NULL)
-        add_iov(g, p->loaded->data + p->loaded_sent, p->loaded_len - p->loaded_sent);
-    return true;
-}
-
-/* False: stop here. */
-static bool gather_reply(struct conn *c, struct reply *r, struct gather *g)
-{
-    size_t at = r->sent;
-
-    add_iov(g, r->size_field + r->size_sent, SIZE_BYTES - r->size_sent);
-    for (size_t i = r->part_at; i < r->part_count; i++) {
-        if (g->count + 3 > IOV_MAX_COUNT)
-            return false;
-        add_iov(g, r->bytes.p + at, r->parts[i].hole - at);
-        at = r->parts[i].hole;
-        if (!gather_part(c, &r->parts[i], g))
-            return false;
-    }
-    add_iov(g, r->bytes.p + at, r->bytes.len - at);
-    return true;
-}
-
-static size_t consume(size_t *done, size_t until, size_t *put)
-{
-    size_t n = size_min(until - *done, *put);
-
-    *done += n;
-    *put -= n;
-    return until - *done;
-}
-
-/* Notes that put bytes of a gather left. Large ranges end it: they are consumed by part_send. */
-static void advance(struct conn *c, size_t put)
-{
-    struct reply *r;
-
-    while ((r = STAILQ_FIRST(&c->out)) != NULL) {
-        if (consume(&r->size_sent, SIZE_BYTES, &put) > 0)
-            return;
-        for (; r->part_at < r->part_count; r->part_at++) {
-            struct part *p = &r->parts[r->part_at];
-            if (consume(&r->sent, p->hole, &put) > 0)
-                return;
-            if (p->is_large
-                    ? p->range.length > 0
-                    : p->range.owner != NULL || consume(&p->loaded_sent, p->loaded_len, &put) > 0)
-                return;
-            part_release(c->server, p);
-        }
-        if (consume(&r->sent, r->bytes.len, &put) > 0)
-            return;
-        STAILQ_REMOVE_HEAD(&c->out, link);
-        reply_free(c->server, r);
-    }
-    ASSERT(put == 0);
-}
-
-static enum progress send_gathered(struct conn *c, const struct gather *g, size_t *budget)
-{
-    size_t put;
-    enum io_status status =
-        transport_writev(&c->transport, g->iov, g->count, g->file_follows, &put);
-
-    if (status == IO_FAILED || status == IO_EOF) {
-        end_failed(c);
-        return ENDED;
-    }
-    count_sent(c, put);
-    advance(c, put);
-    *budget -= size_min(*budget, put);
-    if (put < g->total || *budget == 0) {
-        wait_writable(c);
-        return WAITS;
-    }
-    return g->progress;
-}
-
-static enum progress send_some(struct conn *c, size_t *budget)
-{
-    struct gather g = {.progress = GOES_ON};
-    struct reply *r;
-
-    STAILQ_FOREACH (r, &c->out, link)
-        if (g.count + 3 > IOV_MAX_COUNT || !gather_reply(c, r, &g))
-            break;
-    if (g.progress == ENDED)
-        return ENDED;
-    if (g.count > 0)
-        return send_gathered(c, &g, budget);
-    if (g.progress == WAITS)
-        return WAITS;
-    r = STAILQ_FIRST(&c->out);
-    if (r->part_at == r->part_count || !r->parts[r->part_at].is_large) {
-        advance(c, 0); /* only empty ranges were left */
-        return GOES_ON;
-    }
-    enum progress progress = part_send(c, r, &r->parts[r->part_at], budget);
-    if (progress == GOES_ON)
-        advance(c, 0);
-    return progress;
-}
-
-static void out_flush(struct conn *c)
-{
-    size_t budget = TURN_MAX_BYTES;
-    enum progress progress = GOES_ON;
-
-    if (!c->transport.is_shaken || c->is_warming || c->is_awaiting_write)
-        return;
-    while (progress == GOES_ON && !STAILQ_EMPTY(&c->out))
-        progress = send_some(c, &budget);
-    if (progress == ENDED)
-        return;
-    if (STAILQ_EMPTY(&c->out)) {
-        ASSERT(c->out_bytes == 0);
-        cork(c, false);
-        if (c->is_last)
-            end(c, CONN_END_SERVER, 0);
-    }
+        conn_wait_writable(c);
 }
 
 /* ---- events */
@@ -764,16 +289,17 @@ static void on_turn(struct loop_deferred *d)
 {
     struct conn *c = CONTAINER_OF(d, struct conn, turn);
 
-    CHECK_OBJ(c, CONN_MAGIC);
+    conn_check(c);
+    ASSERT(!c->is_closed);
     c->pins++;
-    out_flush(c);
+    conn_flush(c);
     if (!c->is_closed)
         rx_parse(c);
     if (!c->is_closed && c->transport.is_shaken && !c->is_reading)
         rx_read(c);
     else if (!c->is_closed)
         reader_rest(&c->rx);
-    unpin(c);
+    conn_unpin(c);
 }
 
 static void go_on_shaking(struct conn *c)
@@ -789,13 +315,13 @@ static void go_on_shaking(struct conn *c)
         return;
     case IO_AGAIN:
         if (c->transport.wants_write)
-            wait_writable(c);
+            conn_wait_writable(c);
         return;
     case IO_EOF:
-        end(c, CONN_END_EOF, 0);
+        conn_end(c, CONN_END_EOF, 0);
         return;
     case IO_FAILED:
-        end_failed(c);
+        conn_end_failed(c);
         return;
     }
 }
@@ -807,12 +333,14 @@ static void on_readable(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
     CAST_OBJ(c, arg, CONN_MAGIC);
     struct loop *l = c->loop;
     loop_enter(l);
+    conn_check(c);
+    ASSERT(!c->is_closed);
     c->pins++;
     if (c->transport.is_shaken)
         rx_read(c);
     else
         go_on_shaking(c);
-    unpin(c);
+    conn_unpin(c);
     loop_leave(l);
 }
 
@@ -823,6 +351,8 @@ static void on_writable(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
     CAST_OBJ(c, arg, CONN_MAGIC);
     struct loop *l = c->loop;
     loop_enter(l);
+    conn_check(c);
+    ASSERT(!c->is_closed);
     c->pins++;
     c->is_awaiting_write = false;
     if (!c->transport.is_shaken)
@@ -831,7 +361,7 @@ static void on_writable(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
         rx_read(c);
     if (!c->is_closed)
         loop_defer(l, &c->turn);
-    unpin(c);
+    conn_unpin(c);
     loop_leave(l);
 }
 
@@ -842,12 +372,12 @@ static void on_idle(struct loop_timer *t)
 
     CHECK_OBJ(c, CONN_MAGIC);
     if (!c->transport.is_shaken)
-        end(c, CONN_END_TLS, 0);
-    else if (slots_used(c) == 0 && idle >= c->server->idle_ms)
-        end(c, CONN_END_IDLE, 0);
+        conn_end(c, CONN_END_TLS, 0);
+    else if (conn_slots_used(c) == 0 && idle >= c->server->idle_ms)
+        conn_end(c, CONN_END_IDLE, 0);
     else
         loop_timer_arm(c->loop, t,
-                       slots_used(c) > 0 ? c->server->idle_ms : c->server->idle_ms - idle);
+                       conn_slots_used(c) > 0 ? c->server->idle_ms : c->server->idle_ms - idle);
 }
 
 static void on_unmute(struct loop_timer *t)
@@ -861,6 +391,8 @@ static void on_unmute(struct loop_timer *t)
 
 void conn_mute(struct conn *c, int64_t ms)
 {
+    CHECK_OBJ(c, CONN_MAGIC);
+    ASSERT(loop_is_current(c->loop));
     if (c->is_closed || ms <= 0)
         return;
     c->is_muted = true;
@@ -872,9 +404,11 @@ void conn_mute(struct conn *c, int64_t ms)
 
 void conn_begin(struct conn *c, struct exchange *x, struct frame *f, bool may_overlap)
 {
-    ASSERT(!c->is_closed && slots_used(c) < SLOTS);
-    struct slot *s = &c->slots[c->tail_seq % SLOTS];
-    *s = (struct slot){.x = x, .may_overlap = may_overlap};
+    CHECK_OBJ(c, CONN_MAGIC);
+    ASSERT(loop_is_current(c->loop) && !c->is_closed && conn_slots_used(c) < CONN_SLOTS);
+    ASSERT(x != NULL && f != NULL && c->solitary == 0 && (may_overlap || conn_slots_used(c) == 0));
+    struct conn_slot *s = &c->slots[c->tail_seq % CONN_SLOTS];
+    *s = (struct conn_slot){.x = x, .may_overlap = may_overlap};
     x->conn = c;
     x->frame = *f;
     x->seq = c->tail_seq++;
@@ -886,28 +420,27 @@ void conn_begin(struct conn *c, struct exchange *x, struct frame *f, bool may_ov
 static void release_head(struct conn *c)
 {
     while (c->head_seq != c->tail_seq) {
-        struct slot *s = &c->slots[c->head_seq % SLOTS];
+        struct conn_slot *s = &c->slots[c->head_seq % CONN_SLOTS];
         if (s->x != NULL)
             break;
-        if (s->reply != NULL) {
-            c->out_bytes += s->reply->total_bytes;
-            STAILQ_INSERT_TAIL(&c->out, s->reply, link);
-        }
+        if (s->reply != NULL)
+            conn_queue(c, s->reply);
         c->solitary -= !s->may_overlap;
-        *s = (struct slot){0};
+        ASSERT(c->solitary >= 0);
+        *s = (struct conn_slot){0};
         c->head_seq++;
     }
     loop_defer(c->loop, &c->turn);
 }
 
-static void finish(struct exchange *x, struct reply *reply)
+static void finish(struct exchange *x, struct conn_reply_bytes *reply)
 {
     struct conn *c = x->conn;
 
     CHECK_OBJ(c, CONN_MAGIC);
-    ASSERT(loop_is_current(c->loop) && x->seq - c->head_seq < slots_used(c));
-    struct slot *s = &c->slots[x->seq % SLOTS];
-    ASSERT(s->x == x);
+    ASSERT(loop_is_current(c->loop) && x->seq - c->head_seq < conn_slots_used(c));
+    struct conn_slot *s = &c->slots[x->seq % CONN_SLOTS];
+    ASSERT(s->x == x && s->reply == NULL);
     s->x = NULL;
     s->reply = reply;
     x->conn = NULL;
@@ -918,8 +451,9 @@ static void finish(struct exchange *x, struct reply *reply)
 void conn_reply(struct exchange *x, struct buf *bytes, const struct conn_range *ranges,
                 const size_t *holes, size_t count, const struct conn_server *server)
 {
+    ASSERT(x != NULL && bytes != NULL && (count == 0 || (ranges != NULL && holes != NULL)));
     if (x->conn != NULL) {
-        finish(x, reply_new(bytes, ranges, holes, count));
+        finish(x, conn_reply_new(bytes, ranges, holes, count));
         return;
     }
     for (size_t i = 0; i < count; i++) {
@@ -940,7 +474,7 @@ void conn_reply_none(struct exchange *x)
 
 void conn_abandon(struct exchange *x)
 {
-    ASSERT(x->conn == NULL);
+    ASSERT(x != NULL && x->conn == NULL);
     frame_release(&x->frame);
 }
 
@@ -985,7 +519,9 @@ struct conn *conn_open(const struct conn_server *s, struct loop *l, int fd, stru
     struct conn *c = xcalloc(1, sizeof *c);
     int on = 1;
 
-    ASSERT(loop_is_current(l));
+    ASSERT(loop_is_current(l) && s != NULL && fd >= 0);
+    ASSERT(s->on_frame != NULL && s->on_cancel != NULL && s->on_close != NULL);
+    ASSERT(s->may_overlap != NULL && s->frame_max > 0);
     *c = (struct conn){.magic = CONN_MAGIC, .server = s, .loop = l, .user = user};
     c->rx.frame_max = s->frame_max;
     STAILQ_INIT(&c->out);
@@ -1024,6 +560,8 @@ failed:
 
 void conn_close_after_replies(struct conn *c)
 {
+    CHECK_OBJ(c, CONN_MAGIC);
+    ASSERT(loop_is_current(c->loop));
     if (c->is_closed)
         return;
     c->is_last = true;
