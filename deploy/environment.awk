@@ -72,7 +72,11 @@ function distance(a, b, limit,    i, j, row, before, corner, best, cost, n, m) {
     return row[m]
 }
 
-function nearest(option,    limit, best, candidate, d) {
+function nearest(option,    limit, best, candidate, d, longer) {
+    # the beginning of one name
+    for (candidate in known)
+        if (index(candidate, option ".") == 1) { longer++; best = candidate }
+    if (longer == 1) return best
     limit = length(option) < 8 ? 1 : length(option) < 16 ? 2 : 3
     best = ""
     for (candidate in known) {
@@ -213,6 +217,8 @@ END {
         if (known_count > 0) check_name(name, option)
     }
     if (has("controller.quorum.voters") && !has("zookeeper.connect")) refuse_kraft(giver["controller.quorum.voters"])
+    if (!has("zookeeper.connect") && !has("enable.zookeeper"))
+        stop("KAFKA_ZOOKEEPER_CONNECT (zookeeper.connect) is needed: host:port,host:port, with /path for a chroot at the end")
     set_listeners()
     if (ENVIRON["ENTRYPOINT_BROKER_ID"] != "" && !has("node.id")) default_to("broker.id", ENVIRON["ENTRYPOINT_BROKER_ID"])
     if (ENVIRON["ENTRYPOINT_RACK"] != "") default_to("broker.rack", ENVIRON["ENTRYPOINT_RACK"])

@@ -103,6 +103,9 @@ STYLES = {
          "num.partitions": None, "log.dirs": "/data"}, "KAFKA_LOG_DIRS: carriage returns"),
     "near-an-option": (
         {**ZK, "KAFKA_BROKR_ID": "1"}, {"broker.id": None}, "KAFKA_BROKR_ID: the broker has no option brokr.id; did you mean KAFKA_BROKER_ID?"),
+    "beginning-of-an-option": (
+        {**ZK, "KAFKA_ADVERTISED_HOST": "me"}, {"advertised.listeners": None},
+        "KAFKA_ADVERTISED_HOST: the broker has no option advertised.host; did you mean KAFKA_ADVERTISED_HOST_NAME?"),
     "without-the-prefix": (
         {**ZK, "ADVERTISED_LISTENERS": "x", "PATH_TO_X": "y"}, {"advertised.listeners": None},
         "ADVERTISED_LISTENERS is not read; did you mean KAFKA_ADVERTISED_LISTENERS?"),
@@ -133,6 +136,8 @@ STOPS = {
     "kraft-of-bitnami": ({"KAFKA_CFG_PROCESS_ROLES": "broker", "KAFKA_CFG_NODE_ID": "1"}, "KAFKA_CFG_PROCESS_ROLES belongs to KRaft"),
     "kraft-enabled": ({"KAFKA_ENABLE_KRAFT": "yes"}, "KAFKA_ENABLE_KRAFT belongs to KRaft"),
     "kraft-voters": ({"KAFKA_CONTROLLER_QUORUM_VOTERS": "1@x:9093"}, "KAFKA_CONTROLLER_QUORUM_VOTERS belongs to KRaft"),
+    "no-zookeeper": ({"ZOOKEEPER_CONNECT": "zk:2181"}, "ZOOKEEPER_CONNECT is not read; did you mean KAFKA_ZOOKEEPER_CONNECT?\n"
+                     "kafuka-entrypoint: KAFKA_ZOOKEEPER_CONNECT (zookeeper.connect) is needed: host:port"),
     "port": ({**ZK, "KAFKA_PORT": "nine"}, "KAFKA_PORT=nine is no port: a number from 1 to 65535 is expected"),
     "advertised-port": ({**ZK, "KAFKA_ADVERTISED_PORT": "0"}, "KAFKA_ADVERTISED_PORT=0 is no port"),
     "topics": ({**ZK, "KAFKA_CREATE_TOPICS": "good:1:1,bad:one:1"}, 'KAFKA_CREATE_TOPICS: "bad:one:1" is not name:partitions:replicas'),
