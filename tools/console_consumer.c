@@ -556,7 +556,7 @@ static int run(const struct opts *o)
     }
     bootstrap = rdkafka_bootstrap(o, &props, true);
     if (bootstrap != NULL)
-        rc = rdkafka_check_reachable(o, bootstrap, &props);
+        rc = rdkafka_check_reachable(o, bootstrap, &props, opts_text(o, "topic", NULL));
     if (bootstrap != NULL && rc < 0)
         rc = connect_and_run(&c, &props, bootstrap);
 out:

@@ -146,7 +146,11 @@ static enum err read_history(struct group_tool *t, const struct group *g, struct
         return ERR_UNSUPPORTED;
     }
     if (!parse_listener(g, listener, host, sizeof host, &port)) {
-        errtext_set(why, "broker %d: http.listener=%s is no host:port", g->coordinator, listener);
+        errtext_set(why,
+                    "broker %d, the group's coordinator, chose the port of its page itself "
+                    "(http.listener=%s), so that it cannot be found from here: give http.listener "
+                    "a port",
+                    g->coordinator, listener);
         return ERR_INVALID;
     }
     buf_printf(&path, "/groups/history?group=");

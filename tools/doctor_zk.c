@@ -1,44 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kafuka-doctor's look into ZooKeeper. The chroot is looked for from above first, because opening a
- * session in it would make it. */
+/* kafuka-doctor's look into ZooKeeper. */
 #include "tools/doctor.h"
 #include "tools/lib/zookeeper.h"
 
-#include <stdio.h>
+#include <string.h>
 
 static int64_t wait_ms(const struct doctor *d)
 {
     return i64_max(i64_min(d->step_ms, doctor_left_ms(d)), 1);
 }
 
-static bool has_chroot(struct doctor *d, const char *connect)
+/* The session, or NULL with the trouble said. */
+static struct coord *connect_to(struct doctor *d, const char *connect)
 {
-    const char *chroot = strchr(connect, '/');
-    size_t hosts_len = chroot == NULL ? strlen(connect) : (size_t)(chroot - connect);
-    char *hosts = xstrndup(connect, hosts_len);
+    int hosts_len = (int)strcspn(connect, "/");
     struct errtext why = {{0}};
     struct coord *c = NULL;
-    bool is_there = false;
-    enum err rc = zk_open(hosts, wait_ms(d), &c, &why);
+    enum err rc = zk_open(connect, wait_ms(d), &c, &why);
 
-    if (rc != ERR_OK) {
-        doctor_fail(d, "ZooKeeper %s: %s", hosts, why.text);
-        doctor_cure("is it running, and is it host:port[,host:port...][/chroot] as in the brokers' "
-                    "zookeeper.connect?");
-        goto out;
-    }
-    doctor_ok("ZooKeeper %s: connected", hosts);
-    rc = chroot == NULL || chroot[1] == '\0' ? ERR_OK : coord_exists_wait(c, chroot, NULL);
-    is_there = rc == ERR_OK;
-    if (!is_there) {
-        doctor_fail(d, "ZooKeeper %s: the chroot %s: %s", hosts, chroot, err_text(rc));
+    if (rc == ERR_OK || rc == ERR_NOT_FOUND)
+        doctor_ok("ZooKeeper %.*s: connected", hosts_len, connect);
+    if (rc == ERR_NOT_FOUND) {
+        doctor_fail(d, "ZooKeeper: %s", why.text);
         doctor_cure("compare with the brokers' zookeeper.connect: the path at its end must be the "
                     "same");
+    } else if (rc != ERR_OK) {
+        doctor_fail(d, "ZooKeeper %.*s: %s", hosts_len, connect, why.text);
+        doctor_cure("is it running, and is it host:port[,host:port...][/chroot] as in the brokers' "
+                    "zookeeper.connect?");
     }
-out:
-    coord_close(&c);
-    mem_free(hosts);
-    return is_there;
+    return c;
 }
 
 static bool lists(const struct kp_MetadataResponse *m, int32_t id)
@@ -109,13 +100,12 @@ void doctor_check_zookeeper(struct doctor *d, const char *connect)
 {
     struct zkadmin_broker *brokers = NULL;
     struct errtext why = {{0}};
-    struct coord *c = NULL;
+    struct coord *c = connect_to(d, connect);
     int32_t count = 0;
 
-    if (!has_chroot(d, connect))
+    if (c == NULL)
         return;
-    if (zk_open(connect, wait_ms(d), &c, &why) != ERR_OK ||
-        zkadmin_brokers(c, &d->admin.arena, &brokers, &count, &why) != KE_NONE) {
+    if (zkadmin_brokers(c, &d->admin.arena, &brokers, &count, &why) != KE_NONE) {
         doctor_fail(d, "ZooKeeper %s: %s", connect, why.text);
         doctor_cure("look at ZooKeeper's log");
         goto out;

@@ -29,11 +29,11 @@ static const struct opt_spec specs[] = {
      0, 0},
     {"topic-id", OPT_TEXT, "topic-id",
      "The id of the topic to describe, with --bootstrap-server only.", 0, 0},
-    {"partitions", OPT_INT, "number",
+    {"partitions", OPT_COUNT, "number",
      "The number of partitions of the topic being created or altered; the cluster's default if not "
      "given. More partitions change which partition a key goes to.",
      INT32_MIN, INT32_MAX},
-    {"replication-factor", OPT_INT, "number",
+    {"replication-factor", OPT_COUNT, "number",
      "The number of replicas of each partition; the cluster's default if not given.", INT16_MIN,
      INT16_MAX},
     {"replica-assignment", OPT_TEXT, "1:2,2:3",

@@ -7,19 +7,14 @@
 #include "config.h"
 
 #include "common/base/clock.h"
+#include "common/net/dial.h"
 #include "common/net/transport.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 enum { TLS_ALERT = 0x15, TLS_MAJOR = 3 }; /* the first bytes of a TLS record that is an alert */
@@ -40,101 +35,14 @@ struct bclient {
     } ranges[KEYS_MAX];
 };
 
-static int remaining_ms(int64_t deadline_ms)
-{
-    int64_t left = deadline_ms - clock_mono_ms();
-
-    return left <= 0 ? 0 : (int)i64_min(left, 3600 * 1000);
-}
-
-/* OK when fd is ready for events, TIMEOUT at the deadline. */
-static enum err wait_fd(int fd, short events, int64_t deadline_ms)
-{
-    for (;;) {
-        struct pollfd p = {.fd = fd, .events = events};
-        int n = poll(&p, 1, remaining_ms(deadline_ms));
-
-        if (n > 0)
-            return ERR_OK;
-        if (n == 0)
-            return ERR_TIMEOUT;
-        if (errno != EINTR)
-            return ERR_IO;
-    }
-}
-
-/* Connects to one address; *fd_out -1 and errno's value in *errnum_out on failure. */
-static enum err connect_one(const struct addrinfo *ai, int64_t deadline_ms, int *fd_out,
-                            int *errnum_out)
-{
-    int one = 1, so_error = 0;
-    socklen_t len = sizeof so_error;
-    enum err rc;
-    int fd = socket(ai->ai_family, ai->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    *fd_out = -1;
-    *errnum_out = errno;
-    if (fd < 0)
-        return ERR_UNREACHABLE;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(fd, ai->ai_addr, ai->ai_addrlen) != 0) {
-        if (errno != EINPROGRESS) {
-            *errnum_out = errno;
-            (void)close(fd);
-            return ERR_UNREACHABLE;
-        }
-        rc = wait_fd(fd, POLLOUT, deadline_ms);
-        if (rc != ERR_OK) {
-            *errnum_out = rc == ERR_TIMEOUT ? ETIMEDOUT : errno;
-            (void)close(fd);
-            return rc == ERR_TIMEOUT ? ERR_TIMEOUT : ERR_UNREACHABLE;
-        }
-        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &so_error, &len) != 0)
-            so_error = errno;
-        if (so_error != 0) {
-            *errnum_out = so_error;
-            (void)close(fd);
-            return ERR_UNREACHABLE;
-        }
-    }
-    *fd_out = fd;
-    return ERR_OK;
-}
-
-static enum err connect_any(const struct bclient_options *o, int64_t deadline_ms, int *fd_out,
+static enum err connect_any(const struct bclient_options *o, int *fd_out,
                             struct bclient_progress *progress, struct errtext *why)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *list = NULL;
-    enum err rc = ERR_UNREACHABLE;
-    int errnum = 0;
-    char port[16];
-    int e;
+    struct dial_progress d;
+    enum err rc = dial(o->host, o->port, o->connect_timeout_ms, fd_out, &d, why);
 
-    *fd_out = -1;
-    (void)snprintf(port, sizeof port, "%d", o->port);
-    hints.ai_flags = AI_NUMERICSERV;
-    e = getaddrinfo(o->host, port, &hints, &list);
-    if (e != 0) {
-        errtext_set(why, "%s:%d: the host name cannot be resolved: %s", o->host, o->port,
-                    e == EAI_SYSTEM ? strerror(errno) : gai_strerror(e));
-        return ERR_UNREACHABLE;
-    }
-    progress->stage = BCLIENT_AT_CONNECT;
-    for (const struct addrinfo *ai = list; ai != NULL; ai = ai->ai_next) {
-        rc = connect_one(ai, deadline_ms, fd_out, &errnum);
-        if (rc == ERR_OK || remaining_ms(deadline_ms) == 0)
-            break;
-    }
-    freeaddrinfo(list);
-    progress->errnum = rc == ERR_OK ? 0 : errnum;
-    if (rc == ERR_TIMEOUT)
-        errtext_set(why, "%s:%d: no answer to the connect within %" PRId64 " ms", o->host, o->port,
-                    o->connect_timeout_ms);
-    else if (rc != ERR_OK)
-        errtext_set(why, "%s:%d: %s", o->host, o->port,
-                    errnum == ECONNREFUSED ? "connection refused, nothing listens there"
-                                           : strerror(errnum));
+    progress->stage = d.is_resolved ? BCLIENT_AT_CONNECT : BCLIENT_AT_RESOLVE;
+    progress->errnum = d.errnum;
     return rc;
 }
 
@@ -159,7 +67,7 @@ static enum err shake(struct bclient *c, int64_t deadline_ms, struct errtext *wh
         if (s == IO_FAILED)
             return die(c, ERR_PROTOCOL, why,
                        "the TLS handshake failed: check the truststore and the listener");
-        if (wait_fd(c->t.fd, c->t.wants_write ? POLLOUT : POLLIN, deadline_ms) != ERR_OK)
+        if (dial_wait(c->t.fd, c->t.wants_write ? POLLOUT : POLLIN, deadline_ms) != ERR_OK)
             return die(c, ERR_TIMEOUT, why, "no answer to the TLS handshake in time");
     }
 }
@@ -176,7 +84,7 @@ static enum err send_all(struct bclient *c, int64_t deadline_ms, struct errtext 
         if (s == IO_EOF || s == IO_FAILED)
             return die(c, ERR_CLOSED, why, "the connection was closed while sending");
         at += put;
-        if (at < c->out.len && wait_fd(c->t.fd, POLLOUT, deadline_ms) != ERR_OK)
+        if (at < c->out.len && dial_wait(c->t.fd, POLLOUT, deadline_ms) != ERR_OK)
             return die(c, ERR_TIMEOUT, why, "the broker does not take the request in time");
     }
     return ERR_OK;
@@ -201,7 +109,7 @@ static enum err receive_until(struct bclient *c, size_t want, int64_t deadline_m
                        "of another security protocol, or not a broker?");
         c->in.len += got;
         if (s == IO_AGAIN &&
-            wait_fd(c->t.fd, c->t.wants_write ? POLLOUT : POLLIN, deadline_ms) != ERR_OK)
+            dial_wait(c->t.fd, c->t.wants_write ? POLLOUT : POLLIN, deadline_ms) != ERR_OK)
             return die(c, ERR_TIMEOUT, why, "no answer in time");
     }
     return ERR_OK;
@@ -323,7 +231,7 @@ enum err bclient_open(const struct bclient_options *o, struct bclient **out, str
 
     *out = NULL;
     *progress = (struct bclient_progress){.stage = BCLIENT_AT_RESOLVE};
-    rc = connect_any(o, deadline_ms, &fd, progress, why);
+    rc = connect_any(o, &fd, progress, why);
     if (rc != ERR_OK)
         return rc;
     progress->stage = BCLIENT_AT_TLS;

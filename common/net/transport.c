@@ -3,12 +3,14 @@
  * its buffers released when idle, and sends file ranges by pread into a buffer on the stack. */
 #include "common/net/transport.h"
 
+#include "common/base/fsx.h"
 #include "common/base/slog.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -31,6 +33,8 @@ static void ssl_error_text(char *out, size_t out_size)
 
     if (e == 0)
         (void)snprintf(out, out_size, "unknown");
+    else if (ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE)
+        (void)snprintf(out, out_size, "it holds no such PEM block (-----BEGIN ...)");
     else
         ERR_error_string_n(e, out, out_size);
     ERR_clear_error();
@@ -43,6 +47,67 @@ static enum err set_why(struct errtext *why, const char *what, const char *path)
     ssl_error_text(text, sizeof text);
     errtext_set(why, "%s %s: %s", what, path, text);
     return ERR_INVALID;
+}
+
+/* What the first bytes of a key store that is no PEM tell of it, and how it is converted: the name
+ * of the file goes between before and after. */
+static const struct store_kind {
+    uint8_t head[4];
+    size_t head_len;
+    bool is_pkcs12;
+    const char *what, *before, *after;
+} store_kinds[] = {
+    {{0xfe, 0xed, 0xfe, 0xed},
+     4,
+     false,
+     "a Java key store (JKS)",
+     "keytool -importkeystore -srckeystore ",
+     " -destkeystore store.p12 -deststoretype PKCS12, then openssl pkcs12 -in store.p12 -out "
+     "store.pem -nodes"},
+    {{0xce, 0xce, 0xce, 0xce},
+     4,
+     false,
+     "a Java key store (JCEKS)",
+     "keytool -importkeystore -srcstoretype JCEKS -srckeystore ",
+     " -destkeystore store.p12 -deststoretype PKCS12, then openssl pkcs12 -in store.p12 -out "
+     "store.pem -nodes"},
+    /* DER begins so: two bytes of length (a store), a length that is not known, three bytes */
+    {{0x30, 0x82},
+     2,
+     true,
+     "binary (a PKCS12 store?)",
+     "openssl pkcs12 -in ",
+     " -out store.pem -nodes"},
+    {{0x30, 0x80}, 2, true, "a PKCS12 store", "openssl pkcs12 -in ", " -out store.pem -nodes"},
+    {{0x30, 0x83}, 2, true, "a PKCS12 store", "openssl pkcs12 -in ", " -out store.pem -nodes"},
+};
+
+enum err tls_check_store(const char *what, const char *path, bool takes_pkcs12, struct errtext *why)
+{
+    uint8_t head[4] = {0};
+    size_t got = 0;
+    int fd = -1;
+    enum err rc = fsx_open(path, O_RDONLY, 0, &fd);
+
+    if (rc == ERR_OK)
+        rc = fsx_pread(fd, head, sizeof head, 0, &got);
+    if (fd >= 0)
+        (void)close(fd);
+    if (rc != ERR_OK) {
+        errtext_set(why, "%s %s: %s", what, path, err_reason(rc));
+        return ERR_INVALID;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(store_kinds); i++) {
+        const struct store_kind *k = &store_kinds[i];
+
+        if (got < sizeof head || memcmp(head, k->head, k->head_len) != 0 ||
+            (takes_pkcs12 && k->is_pkcs12))
+            continue;
+        errtext_set(why, "%s %s is %s, but PEM is needed; convert it: %s%s%s", what, path, k->what,
+                    k->before, path, k->after);
+        return ERR_INVALID;
+    }
+    return ERR_OK;
 }
 
 static int give_password(char *out, int size, int for_writing UNUSED, void *password)
@@ -61,8 +126,12 @@ static enum err load_key(SSL_CTX *ctx, const struct tls_options *o, struct errte
     char *password = o->key_password == NULL ? NULL : xstrdup(o->key_password);
     enum err rc = ERR_OK;
 
-    if (o->certificate_path == NULL)
-        return ERR_OK;
+    if (o->certificate_path != NULL)
+        rc = tls_check_store("certificate chain", o->certificate_path, false, why);
+    if (rc == ERR_OK && o->certificate_path != NULL && o->key_path != NULL)
+        rc = tls_check_store("private key", o->key_path, false, why);
+    if (o->certificate_path == NULL || rc != ERR_OK)
+        goto out;
     SSL_CTX_set_default_passwd_cb(ctx, give_password);
     SSL_CTX_set_default_passwd_cb_userdata(ctx, password);
     if (SSL_CTX_use_certificate_chain_file(ctx, o->certificate_path) != 1)
@@ -72,6 +141,7 @@ static enum err load_key(SSL_CTX *ctx, const struct tls_options *o, struct errte
     else if (SSL_CTX_check_private_key(ctx) != 1)
         rc = set_why(why, "private key does not belong to the certificate:", key);
     SSL_CTX_set_default_passwd_cb_userdata(ctx, NULL);
+out:
     if (password != NULL)
         OPENSSL_cleanse(password, strlen(password));
     mem_free(password);
@@ -84,6 +154,8 @@ static enum err load_trust(SSL_CTX *ctx, const struct tls_options *o, struct err
     int mode = SSL_VERIFY_NONE;
 
     if (o->trust_path != NULL) {
+        if (tls_check_store("trusted certificates", o->trust_path, false, why) != ERR_OK)
+            return ERR_INVALID;
         if (SSL_CTX_load_verify_locations(ctx, o->trust_path, NULL) != 1)
             return set_why(why, "trusted certificates", o->trust_path);
         if (o->is_server)

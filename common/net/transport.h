@@ -23,6 +23,11 @@ struct tls_options {
     bool no_tls12, no_tls13;
 };
 /* INVALID with text: a file cannot be used. */
+/* Whether a file can be PEM, or PKCS12 if that is taken: INVALID with text for a Java key store
+ * (JKS), and for PKCS12, each with the command that converts it, and for a file that cannot be
+ * read. what names its role: "certificate chain". */
+NODISCARD enum err tls_check_store(const char *what, const char *path, bool takes_pkcs12,
+                                   struct errtext *why);
 NODISCARD enum err tls_context_new(const struct tls_options *o, struct tls_context **out,
                                    struct errtext *why);
 void tls_context_free(struct tls_context **t);

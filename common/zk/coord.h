@@ -26,7 +26,8 @@ struct coord_stat {
 enum coord_state { COORD_DISCONNECTED, COORD_CONNECTED, COORD_EXPIRED, COORD_CLOSED };
 
 struct coord_options {
-    const char *connect; /* "h1:p1,h2:p2/chroot"; the chroot is made if missing */
+    const char *connect;    /* "h1:p1,h2:p2/chroot"; the chroot is made if missing, but: */
+    bool chroot_must_exist; /* a chroot that is missing is NOT_FOUND, and is not made */
     int64_t session_timeout_ms;
     int64_t connection_timeout_ms; /* of coord_open and of the _wait forms; -1: without end */
     struct mailbox *mailbox;       /* for session events; NULL in tools */
@@ -52,8 +53,8 @@ NODISCARD enum err coord_check_setting(const char *name, const char *value, stru
 /* The rules of a connect string ("h1:p1,h2:p2/chroot"): INVALID with text. */
 NODISCARD enum err coord_check_connect(const char *connect, struct errtext *why);
 /* Waits for the connection up to its timeout, trying all the while and saying so. INVALID: the
- * connect string; UNREACHABLE; CLOSED: *stop became true; all with text. Fork (--daemon) before the
- * first call: the library starts threads. */
+ * connect string; UNREACHABLE; NOT_FOUND: chroot_must_exist; CLOSED: *stop became true; all with
+ * text. Fork (--daemon) before the first call: the library starts threads. */
 NODISCARD enum err coord_open(const struct coord_options *o, struct coord **out,
                               struct errtext *why);
 /* Ends the session: the request is with the server when this returns; ephemerals go as it is

@@ -455,6 +455,21 @@ out:
     return rc;
 }
 
+/* Whether the session's own root is there. */
+static enum err check_chroot(struct coord *c, struct errtext *why)
+{
+    enum err rc = c->chroot_len == 0 ? ERR_OK : coord_exists_wait(c, "/", NULL);
+    const char *chroot = strchr(c->connect, '/');
+
+    if (rc == ERR_NOT_FOUND)
+        errtext_set(why, "the chroot %s does not exist in ZooKeeper %.*s", chroot,
+                    (int)strcspn(c->connect, "/"), c->connect);
+    else if (rc != ERR_OK)
+        errtext_set(why, "cannot look for the chroot in ZooKeeper %s: %s", c->connect,
+                    err_text(rc));
+    return rc;
+}
+
 enum err coord_open(const struct coord_options *o, struct coord **out, struct errtext *why)
 {
     *out = NULL;
@@ -464,10 +479,14 @@ enum err coord_open(const struct coord_options *o, struct coord **out, struct er
                     o->session_timeout_ms);
         rc = ERR_INVALID;
     }
-    if (rc == ERR_OK)
+    if (rc == ERR_OK && !o->chroot_must_exist)
         rc = make_chroot(o, why);
     if (rc == ERR_OK)
         rc = open_connect(o, o->connect, out, why);
+    if (rc == ERR_OK && o->chroot_must_exist)
+        rc = check_chroot(*out, why);
+    if (rc != ERR_OK)
+        coord_close(out);
     return rc;
 }
 

@@ -261,7 +261,7 @@ def test_resets_that_cannot_be_change_nothing_and_say_why(cli, topic, tmp_path):
         ("One of the reset scopes should be defined: --all-topics, --topic.", "--to-latest"),
         ("--to-earliest can't be used with --to-latest", "--to-earliest", "--to-latest", "--all-topics"),
         ("--reset-offsets requires one of --to-offset", "--all-topics"),
-        ("--to-offset takes a number", "--to-offset", "ten", "--all-topics"),
+        ("--to-offset takes a whole number", "--to-offset", "ten", "--all-topics"),
     ]:
         text = cli.fails("--reset-offsets", "--group", g, *args, "--execute")
         assert said in text, (args, text)
@@ -595,3 +595,12 @@ def test_another_coordinator_is_found(make_cluster):
         return r.returncode == 0 and sorted(x.split()[5] for x in r.stdout.splitlines() if x.startswith("g"))
 
     assert wait_until(lags, 60, "all groups to be described") == ["1", "1", "2", "2", "3", "3"]
+
+
+def test_a_page_on_a_port_that_the_broker_chose_cannot_be_found_and_that_is_said(make_cluster):
+    c = make_cluster(count=1, options={"http.listener": "127.0.0.1:0", "offsets.topic.replication.factor": 1})
+    c.create_topic("t")
+    c.tool("console-consumer", "--bootstrap-server", c.bootstrap, "--topic", "t", "--group", "g", "--timeout-ms", 3000)
+    r = c.tool("consumer-groups", "--bootstrap-server", c.bootstrap, "--explain", "--group", "g", check=False)
+    assert "chose the port of its page itself (http.listener=127.0.0.1:0)" in r.stdout + r.stderr, r
+    assert "give http.listener a port" in r.stdout + r.stderr

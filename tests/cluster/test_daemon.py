@@ -70,6 +70,18 @@ def test_a_bad_start_is_one_line_that_says_what_is_wrong(tmp_path, zookeeper, ov
     assert len(errors) == 1 and re.search(message, errors[0]), output
 
 
+def test_a_java_key_store_is_named_with_the_way_to_pem(tmp_path, zookeeper):
+    store = tmp_path / "broker.keystore"  # no type is set, and Kafka's default is JKS
+    store.write_bytes(bytes.fromhex("feedfeed00000002") + b"x" * 100)
+    status, output = run_broker(tmp_path, zookeeper, "listeners=SSL://127.0.0.1:0", "security.inter.broker.protocol=SSL",
+                                f"ssl.keystore.location={store}", "ssl.keystore.password=x")
+    assert status == 1 and f"{store} is a Java key store (JKS), but PEM is needed; convert it: keytool -importkeystore -srckeystore {store} " in output
+    store.write_text("nothing of that kind\n")
+    status, output = run_broker(tmp_path, zookeeper, "listeners=SSL://127.0.0.1:0", "security.inter.broker.protocol=SSL",
+                                f"ssl.keystore.location={store}")
+    assert status == 1 and f"certificate chain {store}: it holds no such PEM block (-----BEGIN ...)" in output
+
+
 def test_a_taken_port_and_a_locked_folder_are_named(make_cluster, tmp_path):
     c = make_cluster(count=1)
     status, output = run_broker(tmp_path, c.zookeeper, f"listeners=PLAINTEXT://{c.brokers[0].address}")

@@ -281,6 +281,64 @@ def test_zookeeper_that_is_away_is_told(make_cluster):
     assert all(b["no_zookeeper"] is None for b in json.loads(tool("describe", "--json").stdout)["brokers"])
 
 
+def test_a_consumer_of_a_missing_topic_says_so(cli):
+    r = cli("console-consumer", "--topic", "misspelt", "--timeout-ms", 1000, "--consumer-property", "allow.auto.create.topics=false", check=False)
+    assert "warning: topic misspelt does not exist; waiting for it\n" in r.stderr
+    assert "misspelt" not in cli("topics", "--list").stdout.split()
+    r = cli("console-consumer", "--topic", "misspelt", "--group", "g", "--timeout-ms", 500, check=False)
+    assert "warning: topic misspelt does not exist; the brokers are asked to create it" in r.stderr
+
+
+def test_tools_say_that_a_chroot_is_missing_and_do_not_make_it(shared_cluster):
+    c = shared_cluster
+    at = f"{c.connect}/nowhere"
+    for name, *args in (("topics", "--list"), ("topics", "--create", "--topic", "t", "--partitions", 1, "--replication-factor", 1),
+                        ("configs", "--describe", "--topic", "t"), ("describe",), ("consumer-groups", "--list"),
+                        ("console-consumer", "--topic", "t")):
+        r = c.tool(name, "--zookeeper", at, *args, stdin="", check=False)
+        assert r.returncode == 1 and f"the chroot /nowhere does not exist in ZooKeeper {c.connect}" in r.stdout + r.stderr, (name, r)
+        assert len([line for line in (r.stdout + r.stderr).splitlines() if not re.search("deprecated|^Use --boot|^Processed a total", line)]) == 1, r
+    zk = c.zk_client()
+    try:
+        assert not zk.exists("/nowhere")
+    finally:
+        zk.stop()
+        zk.close()
+
+
+def test_a_zookeeper_that_does_not_listen_is_told_at_once(shared_cluster):
+    (nobody,) = free_ports(1)
+    for name, args in (("topics", ("--list",)), ("describe", ()), ("configs", ("--describe", "--topic", "t"))):
+        began = time.monotonic()
+        r = shared_cluster.tool(name, "--zookeeper", f"127.0.0.1:{nobody}", *args, check=False)
+        said = r.stdout + r.stderr
+        assert r.returncode == 1 and f"ZooKeeper cannot be reached: 127.0.0.1:{nobody}: connection refused, nothing listens there\n" in said
+        assert time.monotonic() - began < 8 and "retcode" not in said
+
+
+@pytest.mark.parametrize("name, option", [("topics", "--command-config"), ("console-consumer", "--consumer.config"),
+                                          ("console-producer", "--producer.config")])
+def test_security_files_that_cannot_work_say_what_would(shared_cluster, tmp_path, name, option):
+    c = shared_cluster
+    jks, p12, pem, file = tmp_path / "store", tmp_path / "store2", tmp_path / "store.pem", tmp_path / "client.properties"
+    jks.write_bytes(bytes.fromhex("feedfeed00000002") + b"x" * 100)
+    subprocess.run(f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {pem} -out {pem}.crt -days 2 -subj /CN=x &&"
+                   f"openssl pkcs12 -export -in {pem}.crt -inkey {pem} -out {p12} -passout pass:x", shell=True, check=True, capture_output=True)
+    for text, said in (
+            (f"security.protocol=SSL\nssl.truststore.location={jks}\n", "is a Java key store (JKS), but PEM is needed; convert it: keytool"),
+            (f"security.protocol=SSL\nssl.truststore.location={p12}\n", f"but PEM is needed; convert it: openssl pkcs12 -in {p12}"),
+            (f"security.protocol=SSL\nssl.truststore.location={tmp_path}/none\n", f"{tmp_path}/none: not found"),
+            (f"security.protocol=SSL\nssl.keystore.location={jks}\n", "is a Java key store (JKS)"),
+            ("security.protocol=SASL_PLAINTEXT\n", "security.protocol=SASL_PLAINTEXT ")):
+        file.write_text(text)
+        r = c.tool(name, "--bootstrap-server", c.bootstrap, option, file, *(("--list",) if name == "topics" else ("--topic", "t")), stdin="",
+                   check=False)
+        assert r.returncode == 1 and said in r.stderr and len(r.stderr.splitlines()) == 1, (text, r)
+    file.write_text("security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\nsasl.jaas.config=x.y.OAuthBearerLoginModule required;\n")
+    r = c.tool(name, "--bootstrap-server", c.bootstrap, option, file, *(("--list",) if name == "topics" else ("--topic", "t")), stdin="", check=False)
+    assert r.returncode == 1 and ("sasl.jaas.config is understood here as" in r.stderr or name == "topics"), r
+
+
 def test_healthcheck_and_unreachable_brokers_answer_at_once(cli):
     c = cli.cluster
     r = c.tool("healthcheck", "--bootstrap-server", c.brokers[0].address)

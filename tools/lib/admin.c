@@ -123,29 +123,10 @@ static const char *prop_of(const struct props *p, const char *a, const char *b)
     return v != NULL ? v : props_get(p, b, NULL);
 }
 
-/* Java key stores are not PEM: say so before OpenSSL says something obscure. */
-static enum err check_store(const char *path, const char *type, struct errtext *why)
-{
-    size_t len = path == NULL ? 0 : strlen(path);
-
-    if (path != NULL && (strcasecmp(type, "JKS") == 0 || strcasecmp(type, "PKCS12") == 0 ||
-                         (len > 4 && strcasecmp(path + len - 4, ".jks") == 0) ||
-                         (len > 4 && strcasecmp(path + len - 4, ".p12") == 0))) {
-        errtext_set(why,
-                    "%s is a Java key store; give PEM files (ssl.ca.location, "
-                    "ssl.certificate.location, ssl.key.location): openssl pkcs12 -in %s -out "
-                    "store.pem makes one",
-                    path, path);
-        return ERR_INVALID;
-    }
-    return ERR_OK;
-}
-
 static enum err make_tls(struct admin *a, struct errtext *why)
 {
     const struct props *p = &a->props;
     struct tls_options t = {0};
-    enum err rc;
 
     t.trust_path = prop_of(p, "ssl.ca.location", "ssl.truststore.location");
     t.certificate_path = prop_of(p, "ssl.certificate.location", "ssl.keystore.location");
@@ -154,12 +135,7 @@ static enum err make_tls(struct admin *a, struct errtext *why)
     t.verify_host_name =
         props_get(p, "ssl.endpoint.identification.algorithm", "https")[0] != '\0' &&
         strcmp(props_get(p, "ssl.endpoint.identification.algorithm", "https"), "none") != 0;
-    rc = check_store(t.trust_path, props_get(p, "ssl.truststore.type", ""), why);
-    if (rc == ERR_OK)
-        rc = check_store(t.certificate_path, props_get(p, "ssl.keystore.type", ""), why);
-    if (rc == ERR_OK)
-        rc = tls_context_new(&t, &a->tls, why);
-    return rc;
+    return tls_context_new(&t, &a->tls, why);
 }
 
 enum err admin_init(struct admin *a, const char *bootstrap, const char *command_config,

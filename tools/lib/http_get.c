@@ -3,9 +3,9 @@
 #include "tools/lib/http_get.h"
 
 #include "common/base/clock.h"
+#include "common/net/dial.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,67 +27,6 @@ void http_add_encoded(struct buf *out, const char *text)
     }
 }
 
-static bool wait_for(int fd, short events, int64_t deadline_ms)
-{
-    for (;;) {
-        struct pollfd p = {.fd = fd, .events = events};
-        int64_t left = deadline_ms - clock_mono_ms();
-        int n = left <= 0 ? 0 : poll(&p, 1, (int)i64_min(left, INT32_MAX));
-
-        if (n >= 0 || errno != EINTR)
-            return n > 0;
-    }
-}
-
-/* A connected socket; -1 with *errnum. */
-static int connect_to(const struct addrinfo *ai, int64_t deadline_ms, int *errnum)
-{
-    int fd = socket(ai->ai_family, ai->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    socklen_t len = sizeof *errnum;
-
-    *errnum = 0;
-    if (fd < 0) {
-        *errnum = errno;
-        return -1;
-    }
-    if (connect(fd, ai->ai_addr, ai->ai_addrlen) != 0) {
-        *errnum = errno;
-        if (*errnum == EINPROGRESS) {
-            *errnum = ETIMEDOUT;
-            if (wait_for(fd, POLLOUT, deadline_ms) &&
-                getsockopt(fd, SOL_SOCKET, SO_ERROR, errnum, &len) != 0)
-                *errnum = errno;
-        }
-    }
-    if (*errnum == 0)
-        return fd;
-    (void)close(fd);
-    return -1;
-}
-
-static enum err connect_host(const char *host, int32_t port, int64_t deadline_ms, int *fd_out,
-                             struct errtext *why)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
-    char service[12];
-    int e, errnum = 0;
-
-    *fd_out = -1;
-    (void)snprintf(service, sizeof service, "%d", port);
-    e = getaddrinfo(host, service, &hints, &list);
-    if (e != 0) {
-        errtext_set(why, "%s:%d: %s", host, port, gai_strerror(e));
-        return ERR_UNREACHABLE;
-    }
-    for (const struct addrinfo *ai = list; ai != NULL && *fd_out < 0; ai = ai->ai_next)
-        *fd_out = connect_to(ai, deadline_ms, &errnum);
-    freeaddrinfo(list);
-    if (*fd_out >= 0)
-        return ERR_OK;
-    errtext_set(why, "%s:%d: %s", host, port, strerror(errnum));
-    return ERR_UNREACHABLE;
-}
-
 static enum err send_all(int fd, const struct buf *request, int64_t deadline_ms)
 {
     size_t done = 0;
@@ -97,7 +36,7 @@ static enum err send_all(int fd, const struct buf *request, int64_t deadline_ms)
 
         if (n >= 0)
             done += (size_t)n;
-        else if (errno == EAGAIN && !wait_for(fd, POLLOUT, deadline_ms))
+        else if (errno == EAGAIN && dial_wait(fd, POLLOUT, deadline_ms) != ERR_OK)
             return ERR_TIMEOUT;
         else if (errno != EAGAIN && errno != EINTR)
             return ERR_CLOSED;
@@ -116,7 +55,7 @@ static enum err read_all(int fd, struct buf *in, int64_t deadline_ms)
             return ERR_OK;
         if (n > 0)
             in->len += (size_t)n;
-        else if (errno == EAGAIN && !wait_for(fd, POLLIN, deadline_ms))
+        else if (errno == EAGAIN && dial_wait(fd, POLLIN, deadline_ms) != ERR_OK)
             return ERR_TIMEOUT;
         else if (errno != EAGAIN && errno != EINTR)
             return ERR_CLOSED;
@@ -154,7 +93,7 @@ enum err http_get(const char *host, int32_t port, const char *path, int64_t time
     int64_t deadline_ms = clock_mono_ms() + timeout_ms;
     struct buf request = {0}, in = {0};
     int fd;
-    enum err rc = connect_host(host, port, deadline_ms, &fd, why);
+    enum err rc = dial(host, port, timeout_ms, &fd, NULL, why);
 
     if (rc != ERR_OK)
         return rc;

@@ -103,12 +103,20 @@ static enum err unknown_option(const struct opt_command *c, const char *name, si
 static enum err set_value(const struct opt_spec *s, struct opt_value *v, const char *text,
                           struct errtext *why)
 {
+    if (s->kind == OPT_COUNT && !opt_number(text, s->min, s->max, &v->number)) {
+        errtext_set(why, "--%s takes a whole number from 1, not '%s'", s->name, text);
+        return ERR_INVALID;
+    }
     if (s->kind == OPT_INT && !opt_number(text, s->min, s->max, &v->number)) {
-        if (s->max == INT64_MAX || s->max == INT32_MAX)
-            errtext_set(why, "--%s takes a number from %" PRId64 " on, not '%s'", s->name, s->min,
-                        text);
+        bool has_max = s->max != INT64_MAX && s->max != INT32_MAX;
+
+        if (s->min == INT64_MIN && !has_max)
+            errtext_set(why, "--%s takes a whole number, not '%s'", s->name, text);
+        else if (!has_max)
+            errtext_set(why, "--%s takes a whole number from %" PRId64 ", not '%s'", s->name,
+                        s->min, text);
         else
-            errtext_set(why, "--%s takes a number from %" PRId64 " to %" PRId64 ", not '%s'",
+            errtext_set(why, "--%s takes a whole number from %" PRId64 " to %" PRId64 ", not '%s'",
                         s->name, s->min, s->max, text);
         return ERR_INVALID;
     }

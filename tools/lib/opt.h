@@ -16,6 +16,7 @@ enum opt_kind {
     OPT_LIST,       /* may be repeated */
     OPT_WORDS,      /* as OPT_LIST, but takes all words up to the next option */
     OPT_INT,        /* a number within min..max */
+    OPT_COUNT,      /* a number within min..max that should be 1 or more: the command says so */
     OPT_DEPRECATED, /* a value that has no effect any more: accepted with a warning */
     OPT_DEPRECATED_FLAG
 };
@@ -25,7 +26,7 @@ struct opt_spec {
     enum opt_kind kind;
     const char *value; /* what the help calls the value; NULL for flags */
     const char *help;
-    int64_t min, max; /* OPT_INT */
+    int64_t min, max; /* OPT_INT, OPT_COUNT */
 };
 
 struct opt_command {

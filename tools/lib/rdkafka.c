@@ -3,6 +3,7 @@
 #include "tools/lib/rdkafka.h"
 
 #include "common/base/clock.h"
+#include "common/net/transport.h"
 #include "tools/lib/admin.h"
 #include "tools/lib/zookeeper.h"
 
@@ -57,6 +58,7 @@ static const struct row {
     {"ssl.truststore.location", BOTH, RDKAFKA_SET, "ssl.ca.location", SAME},
     {"ssl.endpoint.identification.algorithm", BOTH, RDKAFKA_SET,
      "ssl.endpoint.identification.algorithm", NO_HTTPS},
+    {"sasl.jaas.config", BOTH, RDKAFKA_JAAS, NULL, SAME},
     {"sasl.mechanism", BOTH, RDKAFKA_SET, "sasl.mechanism", SAME},
     {"reconnect.backoff.max.ms", BOTH, RDKAFKA_SET, "reconnect.backoff.max.ms", SAME},
     {"metadata.max.age.ms", BOTH, RDKAFKA_SET, "metadata.max.age.ms", SAME},
@@ -225,15 +227,95 @@ enum err rdkafka_set(rd_kafka_conf_t *conf, const char *name, const char *value,
     return ERR_INVALID;
 }
 
+/* The value of username="..." or password="..." in a line of sasl.jaas.config. */
+static bool jaas_value(const char *line, const char *name, char *out, size_t size)
+{
+    const char *at = strstr(line, name);
+    char quote;
+    size_t n = 0;
+
+    if (at == NULL)
+        return false;
+    at += strlen(name);
+    at += strspn(at, " ");
+    if (*at != '=')
+        return false;
+    at += 1 + strspn(at + 1, " ");
+    quote = *at++;
+    if (quote != '"' && quote != '\'')
+        return false;
+    for (; *at != quote && *at != '\0' && n + 1 < size; at++) {
+        if (*at == '\\' && at[1] != '\0')
+            at++;
+        out[n++] = *at;
+    }
+    out[n] = '\0';
+    return *at == quote;
+}
+
+/* Java's login line in librdkafka's words. */
+static enum err apply_jaas(rd_kafka_conf_t *conf, const char *line, struct errtext *why)
+{
+    char user[256], password[256];
+    enum err rc;
+
+    if ((strstr(line, "PlainLoginModule") == NULL && strstr(line, "ScramLoginModule") == NULL) ||
+        !jaas_value(line, "username", user, sizeof user) ||
+        !jaas_value(line, "password", password, sizeof password)) {
+        errtext_set(why, "sasl.jaas.config is understood here as PlainLoginModule or "
+                         "ScramLoginModule with username=\"...\" and password=\"...\" only");
+        return ERR_UNSUPPORTED;
+    }
+    rc = rdkafka_set(conf, "sasl.username", user, why);
+    return rc == ERR_OK ? rdkafka_set(conf, "sasl.password", password, why) : rc;
+}
+
+/* What librdkafka would say in its own words, or OpenSSL in its. */
+static enum err check_security(const struct props *p, struct errtext *why)
+{
+    static const struct {
+        const char *name;
+        bool takes_pkcs12;
+    } stores[] = {{"ssl.ca.location", false},
+                  {"ssl.truststore.location", false},
+                  {"ssl.certificate.location", false},
+                  {"ssl.key.location", false},
+                  {"ssl.keystore.location", true}};
+    const char *protocol = props_get(p, "security.protocol", "PLAINTEXT");
+    const char *mechanism = props_get(p, "sasl.mechanism", props_get(p, "sasl.mechanisms", NULL));
+    bool uses_ssl = strcasestr(protocol, "SSL") != NULL;
+
+    if (strncasecmp(protocol, "SASL_", 5) == 0 &&
+        (mechanism == NULL || strcasecmp(mechanism, "GSSAPI") == 0)) {
+        errtext_set(why,
+                    "security.protocol=%s needs sasl.mechanism=PLAIN, SCRAM-SHA-256 or "
+                    "SCRAM-SHA-512: GSSAPI (Kerberos), %s, is not supported here",
+                    protocol, mechanism == NULL ? "the default" : "which is given");
+        return ERR_UNSUPPORTED;
+    }
+    for (size_t i = 0; uses_ssl && i < ARRAY_LEN(stores); i++) {
+        const char *path = props_get(p, stores[i].name, NULL);
+
+        if (path != NULL && path[0] != '\0' &&
+            tls_check_store(stores[i].name, path, stores[i].takes_pkcs12, why) != ERR_OK)
+            return ERR_INVALID;
+    }
+    return ERR_OK;
+}
+
 enum err rdkafka_apply(const struct opts *o, rd_kafka_conf_t *conf, enum rdkafka_kind kind,
                        const struct props *p, struct errtext *why)
 {
+    if (check_security(p, why) != ERR_OK)
+        return ERR_INVALID;
     for (size_t i = 0; i < p->count; i++) {
         const char *name = p->list[i].key, *value = p->list[i].value;
         struct rdkafka_translation t;
         char text[512];
         enum err rc = rdkafka_translate(kind, name, value, &t, why);
 
+        if (rc == ERR_OK && t.action == RDKAFKA_JAAS)
+            rc = apply_jaas(conf, value, why);
         if (rc == ERR_OK && t.action == RDKAFKA_SET)
             rc = rdkafka_set(conf, t.name, t.is_changed ? t.value : value, why);
         if (rc != ERR_OK)
@@ -311,7 +393,27 @@ char *rdkafka_bootstrap(const struct opts *o, const struct props *p, bool has_zo
     return xstrdup(list);
 }
 
-int rdkafka_check_reachable(const struct opts *o, const char *bootstrap, const struct props *p)
+/* Nothing comes of a mistyped topic, and the brokers may make it: say so. */
+static void warn_of_missing_topic(const struct opts *o, struct admin *a, const struct props *p,
+                                  const char *topic)
+{
+    struct kp_MetadataResponse m;
+    struct errtext why = {{0}};
+
+    if (admin_metadata(a, &topic, 1, &m, &why) != ERR_OK || m.topics_count != 1 ||
+        m.topics[0].error_code != KE_UNKNOWN_TOPIC_OR_PARTITION)
+        return;
+    if (strcasecmp(props_get(p, "allow.auto.create.topics", "true"), "true") == 0)
+        opts_warn(o,
+                  "topic %s does not exist; the brokers are asked to create it, as Kafka's console "
+                  "consumer asks them (allow.auto.create.topics=false prevents that)",
+                  topic);
+    else
+        opts_warn(o, "topic %s does not exist; waiting for it", topic);
+}
+
+int rdkafka_check_reachable(const struct opts *o, const char *bootstrap, const struct props *p,
+                            const char *topic)
 {
     struct admin a;
     struct bclient *c;
@@ -323,6 +425,8 @@ int rdkafka_check_reachable(const struct opts *o, const char *bootstrap, const s
     rc = admin_init(&a, bootstrap, NULL, CHECK_TIMEOUT_MS, &why);
     if (rc == ERR_OK)
         rc = admin_client(&a, ADMIN_ANY, &c, &why);
+    if (rc == ERR_OK && topic != NULL)
+        warn_of_missing_topic(o, &a, p, topic);
     admin_close(&a);
     return rc == ERR_OK ? -1 : opts_fail(o, "%s", why.text);
 }

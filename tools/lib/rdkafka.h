@@ -16,6 +16,7 @@ enum rdkafka_kind { RDKAFKA_PRODUCER = 1, RDKAFKA_CONSUMER = 2 };
 enum rdkafka_action {
     RDKAFKA_SET,       /* librdkafka gets name and value of the answer */
     RDKAFKA_QUIET,     /* means nothing here and nothing is lost: serializers, reporters */
+    RDKAFKA_JAAS,      /* a login as Java writes it: two properties of librdkafka */
     RDKAFKA_NO_EFFECT, /* known, but without effect here: worth a warning */
     RDKAFKA_UNKNOWN    /* given to librdkafka as it is, which may know it */
 };
@@ -49,7 +50,8 @@ char *rdkafka_bootstrap(const struct opts *o, const struct props *p, bool has_zo
 
 /* Opens and closes one connection, so that an unreachable cluster is one clear line at once rather
  * than a long silence. -1 to go on. Only plain connections are tried. */
-int rdkafka_check_reachable(const struct opts *o, const char *bootstrap, const struct props *p);
+int rdkafka_check_reachable(const struct opts *o, const char *bootstrap, const struct props *p,
+                            const char *topic);
 
 /* Makes the client; conf is consumed. arg is what rdkafka_arg() gives in its callbacks; o and arg
  * must outlive it. One client a process. NULL: a line was printed. */

@@ -2,19 +2,69 @@
 /* A short ZooKeeper session for one command. */
 #include "tools/lib/zookeeper.h"
 
+#include "common/net/dial.h"
+#include "tools/lib/admin.h"
 #include "tools/lib/mem.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
-enum { CONNECT_TIMEOUT_MS = 10000, SESSION_TIMEOUT_MS = 10000 };
+enum {
+    CONNECT_TIMEOUT_MS = 10000,
+    SESSION_TIMEOUT_MS = 10000,
+    FIRST_TRY_MS = 400,
+    ZOOKEEPER_PORT = 2181
+};
+
+struct servers {
+    int64_t timeout_ms;
+    bool one_listens;
+    struct buf refusals;
+};
+
+static enum err try_server(void *arg, const char *host, int32_t port, struct errtext *why UNUSED)
+{
+    struct servers *s = arg;
+    struct errtext one = {{0}};
+    int fd;
+
+    if (s->one_listens)
+        return ERR_OK;
+    if (dial(host, port, s->timeout_ms, &fd, NULL, &one) == ERR_OK) {
+        s->one_listens = true;
+        (void)close(fd);
+    } else {
+        buf_printf(&s->refusals, "%s%s", s->refusals.len == 0 ? "" : "; ", one.text);
+    }
+    return ERR_OK;
+}
+
+/* The client library would try for the whole timeout what is refused at once. Only asked after it
+ * has failed once: a connection without a session is a warning in ZooKeeper's log. */
+static enum err check_listens(const char *connect, int64_t timeout_ms, struct errtext *why)
+{
+    struct servers s = {.timeout_ms = timeout_ms};
+    char *hosts = xstrndup(connect, strcspn(connect, "/"));
+    enum err rc = admin_each_address(hosts, ZOOKEEPER_PORT, try_server, &s, why);
+
+    if (rc == ERR_OK && !s.one_listens) {
+        errtext_set(why, "ZooKeeper cannot be reached: %s", buf_cstr(&s.refusals));
+        rc = ERR_UNREACHABLE;
+    }
+    mem_free(hosts);
+    buf_fini(&s.refusals);
+    return rc;
+}
 
 enum err zk_open(const char *connect, int64_t timeout_ms, struct coord **out, struct errtext *why)
 {
     struct coord_options options = {
         .connect = connect,
+        .chroot_must_exist = true,
         .session_timeout_ms = SESSION_TIMEOUT_MS,
-        .connection_timeout_ms = timeout_ms,
     };
+
+    enum err rc;
 
     *out = NULL;
     if (connect == NULL || connect[0] == '\0' || connect[0] == '/') {
@@ -22,7 +72,13 @@ enum err zk_open(const char *connect, int64_t timeout_ms, struct coord **out, st
                     connect == NULL ? "" : connect);
         return ERR_INVALID;
     }
-    return coord_open(&options, out, why);
+    options.connection_timeout_ms = i64_min(timeout_ms, FIRST_TRY_MS);
+    rc = coord_open(&options, out, why);
+    if (rc != ERR_UNREACHABLE || timeout_ms <= FIRST_TRY_MS)
+        return rc;
+    rc = check_listens(connect, timeout_ms, why);
+    options.connection_timeout_ms = timeout_ms - FIRST_TRY_MS;
+    return rc == ERR_OK ? coord_open(&options, out, why) : rc;
 }
 
 int zk_start(const struct opts *o, struct coord **out)

@@ -8,9 +8,8 @@
 #include "tools/lib/opt.h"
 #include "tools/lib/topics.h"
 
-/* Opens a session for a command. The chroot is made if it is missing. INVALID, UNREACHABLE with
- * text.
- */
+/* Opens a session for a command. INVALID, UNREACHABLE (at once when no server takes a connection),
+ * NOT_FOUND (the chroot: tools do not make it), with text. */
 NODISCARD enum err zk_open(const char *connect, int64_t timeout_ms, struct coord **out,
                            struct errtext *why);
 /* Opens the session that --zookeeper (and --timeout-ms) name: -1 to go on, else an exit status (the
