@@ -39,6 +39,18 @@ void api_incremental_alter_configs(struct request *r);
 void api_describe_log_dirs(struct request *r);
 void api_create_partitions(struct request *r);
 void api_describe_cluster(struct request *r);
+void api_describe_acls(struct request *r);
+void api_create_acls(struct request *r);
+void api_delete_acls(struct request *r);
+void api_create_delegation_token(struct request *r);
+void api_renew_delegation_token(struct request *r);
+void api_expire_delegation_token(struct request *r);
+void api_describe_delegation_token(struct request *r);
+void api_describe_client_quotas(struct request *r);
+void api_alter_client_quotas(struct request *r);
+void api_describe_producers(struct request *r);
+void api_describe_transactions(struct request *r);
+void api_list_transactions(struct request *r);
 /* ControlledShutdown, AlterPartition, AllocateProducerIds, ElectLeaders, reassignments. */
 void api_to_controller(struct request *r);
 void api_leader_and_isr(struct request *r);

@@ -1066,6 +1066,23 @@ int16_t partition_epoch_end(struct partition *p, int32_t current_leader_epoch, i
     return rc;
 }
 
+int16_t partition_producers(struct partition *p, struct log_producer **out, int32_t *count_out)
+{
+    struct wake w;
+    int16_t rc;
+
+    *out = NULL;
+    *count_out = 0;
+    partition_lock(p, &w);
+    rc = usable(p);
+    if (rc == KE_NONE && p->core.role != REPL_LEADER)
+        rc = KE_NOT_LEADER_OR_FOLLOWER;
+    if (rc == KE_NONE)
+        *count_out = log_producers(p->log, out);
+    partition_unlock(p, &w);
+    return rc;
+}
+
 static int16_t delete_records_locked(struct partition *p, int64_t offset, struct wake *w)
     REQUIRES(p->lock)
 {

@@ -154,6 +154,9 @@ NODISCARD int16_t partition_list_marks(struct partition *p, int64_t timestamp, i
                                        int32_t *count_out);
 NODISCARD int16_t partition_epoch_end(struct partition *p, int32_t current_leader_epoch,
                                       int32_t epoch, int32_t *epoch_out, int64_t *end_out);
+/* The producers that the leader's log remembers. Allocated, NULL when there are none. */
+NODISCARD int16_t partition_producers(struct partition *p, struct log_producer **out,
+                                      int32_t *count_out);
 /* DeleteRecords on the leader: offset -1 is the HW. low_watermark_out: the smallest start offset of
  * the live replicas. Repeat it to see the low watermark rise. May block: an io thread. */
 NODISCARD int16_t partition_delete_records(struct partition *p, int64_t offset,

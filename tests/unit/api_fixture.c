@@ -126,6 +126,7 @@ struct request *send_on(int conn, int16_t key, int16_t version, const void *body
                             .conn = (struct conn *)(uintptr_t)(unsigned)conn,
                             .listener = &listener,
                             .client_id = STR_LIT("test"),
+                            .principal = STR_LIT("User:ANONYMOUS"),
                             .body = (void *)(uintptr_t)body,
                             .frame = records};
     loop_call(broker.loops[0], handle, &f->r);

@@ -112,6 +112,13 @@ struct outcome {
         struct kp_DescribeGroupsResponse groups;
         struct kp_ListGroupsResponse list;
         struct kp_DeleteGroupsResponse delete_groups;
+        struct kp_DescribeAclsResponse acls;
+        struct kp_CreateDelegationTokenResponse token;
+        struct kp_DescribeClientQuotasResponse quotas;
+        struct kp_AlterClientQuotasResponse set_quotas;
+        struct kp_DescribeProducersResponse producers;
+        struct kp_DescribeTransactionsResponse transactions;
+        struct kp_ListTransactionsResponse list_transactions;
     } u;
     size_t range_count;
 };
