@@ -55,7 +55,8 @@ struct broker {
     struct coordinator *groups;      /* broker/group/coordinator.h */
     _Atomic bool is_stopping;
     bool had_logs; /* found at the start: the cluster has topics. Set before the first request */
-    _Atomic bool is_informed; /* api_when_informed() waits no more */
+    _Atomic bool is_informed;       /* api_when_informed() waits no more */
+    _Atomic int64_t informed_by_ms; /* until when it waits; 0: not begun */
 };
 
 #endif

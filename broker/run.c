@@ -263,7 +263,6 @@ static enum err start_controller(struct run *r, struct errtext *why)
         .imbalance_percentage = c->leader_imbalance_per_broker_percentage,
         .imbalance_check_interval_s = c->leader_imbalance_check_interval_seconds,
         .coord = b->coord,
-        .pool = b->io_pool,
         .tls = server_client_tls(r->server),
     };
     enum err rc = controller_start(&o, &b->controller);

@@ -118,7 +118,6 @@ static void ask_over_network(struct attempt *a, const struct metadata *m, int32_
         return;
     }
     struct client_options o = {.loop = b->loops[0],
-                               .pool = b->io_pool,
                                .host = e->host,
                                .port = e->port,
                                .client_id = "controlled-shutdown",

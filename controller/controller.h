@@ -9,7 +9,6 @@
 #include "common/zk/coord.h"
 
 struct controller;
-struct pool;
 struct tls_context;
 
 struct controller_options {
@@ -22,7 +21,6 @@ struct controller_options {
     int64_t imbalance_check_interval_s;
     struct coord *coord; /* the owner tells of its session: controller_session_expired() from
                             on_state */
-    struct pool *pool;   /* resolves brokers' names; NULL: they are addresses */
     struct tls_context
         *tls; /* of the inter-broker listener; NULL: plain. Outlives the controller */
 };

@@ -387,7 +387,6 @@ static void on_close(void *arg, struct client *client, enum client_end why, int 
 static void channel_connect(struct ctl_channel *ch)
 {
     const struct client_options o = {.loop = ch->c->loop,
-                                     .pool = ch->c->o.pool,
                                      .host = ch->host,
                                      .port = ch->port,
                                      .client_id = "controller",

@@ -146,7 +146,6 @@ static bool ask_over_network(struct ask *a, struct loop *loop)
     if (e == NULL)
         return false;
     struct client_options o = {.loop = loop,
-                               .pool = b->io_pool,
                                .host = e->host,
                                .port = e->port,
                                .client_id = "producer-ids",

@@ -4,7 +4,7 @@
 #include "broker/config/config.h"
 #include "common/zk/coord.h"
 
-enum { TASK_MAGIC = 0x7461736b, TURNS_WAITING_MAX = 1000, FIRST_METADATA_MS = 3000 };
+enum { TASK_MAGIC = 0x7461736b, TURNS_WAITING_MAX = 1000, FIRST_METADATA_MS = 2000 };
 
 static void task_finish(struct task *t, bool is_timed_out)
 {
@@ -177,6 +177,18 @@ static bool is_informed(struct task *t, const struct metadata *m)
     return metadata_broker_count(m) > 0 && (!b->had_logs || metadata_topic_count(m) > 0);
 }
 
+/* All requests wait until one time, which begins with the first of them: less than the shortest
+ * timeout that tools have (kafuka-doctor: 3 s), so that they are answered also when nobody tells
+ * this broker anything, for example because its name cannot be resolved. */
+static int64_t first_wait_ms(const struct request *r)
+{
+    int64_t now_ms = loop_now_ms(r->loop), none = 0, until_ms = now_ms + FIRST_METADATA_MS;
+
+    if (!atomic_compare_exchange_strong(&r->broker->informed_by_ms, &none, until_ms))
+        until_ms = none;
+    return i64_max(until_ms - now_ms, 0);
+}
+
 static void first_finish(struct task *t, bool is_timed_out)
 {
     (void)is_timed_out; /* nobody told us, or there is nothing to tell: so be it */
@@ -191,7 +203,7 @@ void api_when_informed(struct request *r, void (*serve)(struct request *r))
         w->serve = serve;
         w->task.is_ready = is_informed;
         w->task.finish = first_finish;
-        w->task.timeout_ms = FIRST_METADATA_MS;
+        w->task.timeout_ms = first_wait_ms(r);
         if (task_start(&w->task, r) == ERR_OK)
             return;
     }

@@ -6,7 +6,7 @@
 
 #include "broker/broker.h"
 
-/* One job on b->io_pool, which ends early once b->is_stopping. */
-void reach_check(struct broker *b);
+/* Looks on a thread of its own, which nobody waits for: a name may take long to resolve. */
+void reach_check(const struct broker *b);
 
 #endif

@@ -257,7 +257,6 @@ static void ask(struct wanted_topics *w, const struct metadata *m)
         return;
     fill_request(w, m, &arena, &request);
     struct client_options o = {.loop = b->loops[0],
-                               .pool = b->io_pool,
                                .host = e->host,
                                .port = e->port,
                                .client_id = "wanted-topics",

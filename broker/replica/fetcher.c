@@ -206,7 +206,6 @@ static void fetcher_connect(struct fetcher *f)
     char client_id[64];
     int32_t port;
     struct client_options c = {.loop = f->home->loop,
-                               .pool = o->pool,
                                .host = host,
                                .client_id = client_id,
                                .tls = o->tls,

@@ -395,7 +395,6 @@ static bool connect_to(struct isr_sender *s, int32_t id)
     char host[REPLICAS_HOST_MAX];
     char client_id[64];
     struct client_options c = {.loop = s->loop,
-                               .pool = o->pool,
                                .host = host,
                                .client_id = client_id,
                                .tls = o->tls,

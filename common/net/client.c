@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A client's life: RESOLVING (names only, on the pool) -> CONNECTING -> SHAKING (TLS) -> OPEN. It
+/* A client's life: RESOLVING (names only) -> CONNECTING -> SHAKING (TLS) -> OPEN. It
  * ends once, in end(), which tells every waiting request and then the owner, never from inside a
  * call of the owner: failures found there are put off to a timer. */
 #include "common/net/client.h"
 
-#include "common/base/pool.h"
 #include "common/base/slog.h"
 #include "common/net/reader.h"
+#include "common/net/resolve.h"
 #include "common/net/transport.h"
 #include "common/protocol/codec.h"
 
@@ -39,25 +39,12 @@ struct waiting { /* a request without its response */
     void *arg;
 };
 
-/* A name's resolution, on a pool thread; outlives the client if need be. */
-struct resolve_job {
-    struct pool_job job;
-    struct mail mail;
-    struct client *client; /* NULL: it was closed meanwhile; loop thread */
-    struct loop *loop;
-    char *host;
-    int32_t port;
-    int gai_error;
-    struct sockaddr_storage address;
-    socklen_t address_len;
-};
-
 struct client {
     unsigned magic;
     struct client_options o;
     enum client_state state;
     char address[INET6_ADDRSTRLEN];
-    struct resolve_job *resolving;
+    struct resolve *resolving;
     struct transport transport;
     struct event *read_event, *write_event;
     bool is_awaiting_write;
@@ -114,9 +101,7 @@ static void shut(struct client *c)
     loop_timer_cancel(c->o.loop, &c->timer);
     loop_defer_cancel(c->o.loop, &c->turn);
     reader_fini(&c->rx);
-    if (c->resolving != NULL)
-        c->resolving->client = NULL;
-    c->resolving = NULL;
+    resolve_cancel(&c->resolving);
 }
 
 static void client_free(struct client *c)
@@ -254,7 +239,7 @@ static void on_timer(struct loop_timer *t)
         return;
     }
     if (c->state != OPEN) {
-        end(c, CLIENT_CONNECT_TIMEOUT, 0);
+        end(c, c->state == RESOLVING ? CLIENT_UNRESOLVED : CLIENT_CONNECT_TIMEOUT, 0);
         return;
     }
     TAILQ_FOREACH (w, &c->waiting, link) {
@@ -525,60 +510,31 @@ static void note_address(struct client *c, const struct sockaddr_storage *a)
 
 /* ---- names */
 
-static void resolve_run(struct pool_job *job)
+static void set_port(struct sockaddr_storage *a, int32_t port)
 {
-    struct resolve_job *j = CONTAINER_OF(job, struct resolve_job, job);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *list = NULL;
-    char port[12];
-
-    (void)snprintf(port, sizeof port, "%d", j->port);
-    j->gai_error = getaddrinfo(j->host, port, &hints, &list);
-    if (j->gai_error == 0) {
-        memcpy(&j->address, list->ai_addr, list->ai_addrlen);
-        j->address_len = list->ai_addrlen;
-        freeaddrinfo(list);
-    }
-    loop_post(j->loop, &j->mail);
+    if (a->ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)(void *)a)->sin6_port = htons((uint16_t)port);
+    else
+        ((struct sockaddr_in *)(void *)a)->sin_port = htons((uint16_t)port);
 }
 
-static void resolve_done(struct mail *m)
+static void on_resolved(void *arg, int gai_error, const struct sockaddr_storage *address,
+                        socklen_t len)
 {
-    struct resolve_job *j = CONTAINER_OF(m, struct resolve_job, mail);
-    struct client *c = j->client;
+    struct sockaddr_storage a = *address;
+    struct client *c;
 
-    if (c != NULL) {
-        CHECK_OBJ(c, CLIENT_MAGIC);
-        c->resolving = NULL;
-        if (j->gai_error == 0) {
-            note_address(c, &j->address);
-            connect_to(c, &j->address, j->address_len);
-        } else {
-            SLOG_EVERY(10000, WARN, "net", "a name cannot be resolved", KV_S("host", j->host),
-                       KV_S("error", gai_strerror(j->gai_error)));
-            fail_later(c, CLIENT_UNRESOLVED, 0);
-        }
-    }
-    mem_free(j->host);
-    mem_free(j);
-}
-
-static void resolve(struct client *c)
-{
-    struct resolve_job *j;
-
-    if (c->o.pool == NULL) {
+    CAST_OBJ(c, arg, CLIENT_MAGIC);
+    c->resolving = NULL;
+    if (gai_error == 0) {
+        set_port(&a, c->o.port);
+        note_address(c, &a);
+        connect_to(c, &a, len);
+    } else {
+        SLOG_EVERY(10000, WARN, "net", "cannot resolve the host name of a broker to connect to",
+                   KV_S("host", c->o.host), KV_S("error", gai_strerror(gai_error)));
         fail_later(c, CLIENT_UNRESOLVED, 0);
-        return;
     }
-    j = xcalloc(1, sizeof *j);
-    j->job.run = resolve_run;
-    j->mail.deliver = resolve_done;
-    j->client = c;
-    j->loop = c->o.loop;
-    j->host = xstrdup(c->o.host);
-    j->port = c->o.port;
-    c->resolving = j;
-    pool_submit_always(c->o.pool, &j->job);
 }
 
 /* ---- owner's side */
@@ -607,7 +563,7 @@ struct client *client_open(const struct client_options *o)
         note_address(c, &a);
         connect_to(c, &a, len);
     } else {
-        resolve(c);
+        c->resolving = resolve_begin(o->loop, o->host, on_resolved, c);
     }
     return c;
 }

@@ -12,7 +12,6 @@
 #include "common/net/loop.h"
 
 struct client;
-struct pool;
 struct tls_context;
 
 /* Why a connection ended. REFUSED and CONNECT_TIMEOUT are evidence of a dead peer
@@ -20,7 +19,7 @@ struct tls_context;
 enum client_end {
     CLIENT_REFUSED,         /* connect: ECONNREFUSED */
     CLIENT_UNREACHABLE,     /* connect: any other error; see errnum */
-    CLIENT_UNRESOLVED,      /* the name is unknown */
+    CLIENT_UNRESOLVED,      /* the name is unknown, or not known in connect_timeout_ms */
     CLIENT_CONNECT_TIMEOUT, /* no SYN-ACK, or no end of the TLS handshake, in connect_timeout_ms */
     CLIENT_RESET,           /* stood, then ECONNRESET, EPIPE or another socket error */
     CLIENT_EOF,             /* stood, then closed by the peer */
@@ -32,8 +31,7 @@ const char *client_end_text(enum client_end e);
 
 struct client_options {
     struct loop *loop;
-    struct pool *pool; /* resolves names; may be NULL when host is an address */
-    const char *host;  /* copied; a numeric address is connected to at once */
+    const char *host; /* copied; a numeric address is connected to at once */
     int32_t port;
     const char *client_id;        /* copied; NULL: null */
     struct tls_context *tls;      /* NULL: plain. Outlives the client */

@@ -68,7 +68,7 @@ class Process:
 
     def __init__(self, name, argv, log, env=None):
         self.name, self.argv, self.log = name, [str(a) for a in argv], pathlib.Path(log)
-        self.env = dict(os.environ, **SANITIZER_ENV, **(env or {}))
+        self.env = {**os.environ, **SANITIZER_ENV, **(env or {})}
         self.child = None
 
     def start(self):

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The asynchronous client against a server of our own connections, plain and TLS, and against peers
  * that misbehave. */
-#include "common/base/pool.h"
 #include "common/net/client.h"
 #include "common/net/conn.h"
 #include "common/net/transport.h"
@@ -10,10 +9,14 @@
 
 #include <arpa/inet.h>
 #include <check.h>
+#include <dlfcn.h>
+#include <netdb.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -23,7 +26,6 @@
 enum { KEY = 3, VERSION = 1 }; /* Metadata: topics in, topics out */
 
 static struct loop *server_loop, *client_loop;
-static struct pool *pool;
 static int listening;
 static int32_t port;
 static struct client *client;
@@ -196,6 +198,35 @@ static void send_some(void *arg)
 
 static struct client_options options;
 
+/* Names ending in .hangs.test are unknown, but that is said only once hangs is false. */
+enum { HUNG_CLIENTS = 20 };
+static struct client *hung[HUNG_CLIENTS];
+static atomic_bool hangs;
+static atomic_int lookups_hung;
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+                struct addrinfo **res)
+{
+    static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+    if (node != NULL && strstr(node, ".hangs.test") != NULL) {
+        atomic_fetch_add(&lookups_hung, 1);
+        while (atomic_load(&hangs))
+            (void)poll(NULL, 0, 1);
+        return EAI_NONAME;
+    }
+    if (real == NULL)
+        real = (int (*)(const char *, const char *, const struct addrinfo *,
+                        struct addrinfo **))dlsym(RTLD_NEXT, "getaddrinfo");
+    return real(node, service, hints, res);
+}
+
+static void close_hung(void *arg)
+{
+    for (int i = 0; i < HUNG_CLIENTS; i++)
+        client_close(&hung[i]);
+}
+
 static void open_client(void *arg)
 {
     options.loop = client_loop;
@@ -220,8 +251,6 @@ static void set_up(void)
     opened = answered = failed = closed = 0;
     close_in_callback = with_file = false;
     options = (struct client_options){.host = "127.0.0.1"};
-    ck_assert_int_eq(pool_start("io", 1, 10, &pool), ERR_OK);
-    options.pool = pool;
     ck_assert_int_eq(loop_start("server", &server_loop), ERR_OK);
     ck_assert_int_eq(loop_start("client", &client_loop), ERR_OK);
     listening = socket(AF_INET, SOCK_STREAM, 0);
@@ -235,7 +264,6 @@ static void tear_down(void)
 {
     loop_call(client_loop, close_client, NULL);
     loop_call(server_loop, close_conn, NULL);
-    pool_stop(&pool);
     loop_stop(&client_loop);
     loop_stop(&server_loop);
     if (listening >= 0)
@@ -282,6 +310,52 @@ START_TEST(an_unknown_name_says_so)
     options.host = _i == 0 ? "no-such-host.invalid" : "::zz";
     loop_call(client_loop, open_client, NULL);
     until(&closed, 1);
+    ck_assert_int_eq(end_why, CLIENT_UNRESOLVED);
+}
+END_TEST
+
+/* ---- names that hang */
+
+START_TEST(a_name_that_hangs_delays_no_other)
+{
+    atomic_store(&hangs, true);
+    for (int i = 0; i < HUNG_CLIENTS; i++) {
+        options.host = i % 2 == 0 ? "one.hangs.test" : "two.hangs.test";
+        loop_call(client_loop, open_client, NULL);
+        hung[i] = client;
+    }
+    ck_assert_int_le(atomic_load(&lookups_hung), 2); /* one for each name */
+    options.host = "localhost";
+    loop_call(client_loop, open_client, NULL);
+    accept_one();
+    struct send s = {3, 10000};
+    loop_call(client_loop, send_some, &s);
+    until(&answered, 3);
+    loop_call(client_loop, close_hung, NULL); /* what comes later finds nobody */
+    atomic_store(&hangs, false);
+}
+END_TEST
+
+START_TEST(a_name_that_hangs_ends_the_client_in_time_as_unresolved)
+{
+    atomic_store(&hangs, true);
+    options.host = "three.hangs.test";
+    options.connect_timeout_ms = 30;
+    loop_call(client_loop, open_client, NULL);
+    until(&closed, 1);
+    ck_assert_int_eq(end_why, CLIENT_UNRESOLVED);
+    atomic_store(&hangs, false);
+}
+END_TEST
+
+START_TEST(who_asks_for_a_name_meanwhile_gets_the_same_answer)
+{
+    atomic_store(&hangs, true);
+    options.host = "no.hangs.test";
+    for (int i = 0; i < 3; i++)
+        loop_call(client_loop, open_client, NULL);
+    atomic_store(&hangs, false);
+    until(&closed, 3);
     ck_assert_int_eq(end_why, CLIENT_UNRESOLVED);
 }
 END_TEST
@@ -570,6 +644,9 @@ int main(void)
     tcase_add_loop_test(c, requests_are_answered_in_order, 0, 2);
     tcase_add_test(c, a_refused_connect_says_so);
     tcase_add_loop_test(c, an_unknown_name_says_so, 0, 2);
+    tcase_add_test(c, a_name_that_hangs_delays_no_other);
+    tcase_add_test(c, a_name_that_hangs_ends_the_client_in_time_as_unresolved);
+    tcase_add_test(c, who_asks_for_a_name_meanwhile_gets_the_same_answer);
     tcase_add_test(c, a_request_without_answer_times_out_and_takes_the_others_with_it);
     tcase_add_test(c, no_answer_to_the_connect_times_out);
     tcase_add_loop_test(c, a_bad_peer_ends_it, 0, ARRAY_LEN(bad));
