@@ -83,7 +83,7 @@ static struct world {
     int64_t joined, synced, commits, reloads, fenced, failed, rebalances, expired;
 } w;
 
-#define MUST(cond)                                                                                 \
+#define HOLDS(cond)                                                                                 \
     do {                                                                                           \
         if (!(cond))                                                                               \
             ck_abort_msg("%s (SEED=%llu)", #cond, (unsigned long long)w.seed);                     \
@@ -118,7 +118,7 @@ static int index_of(const char *const *names, int count, struct str s)
 
 static void id_set(char to[ID_BYTES], struct str s)
 {
-    MUST(s.len >= 0 && s.len < ID_BYTES);
+    HOLDS(s.len >= 0 && s.len < ID_BYTES);
     memcpy(to, s.p, (size_t)s.len);
     to[s.len] = 0;
 }
@@ -182,7 +182,7 @@ static void settle(const struct entry *e)
         group_records_decode((struct bytes){e->key, e->key_len},
                              (struct bytes){e->value, e->value_len}, &arena, &kind, &ev, &why);
 
-    MUST(rc == ERR_OK);
+    HOLDS(rc == ERR_OK);
     if (kind == GROUP_RECORD_OFFSET) {
         const struct group_load_offset *l = &ev.load_offset;
         struct settled *s = &w.truth[index_of(group_names, KEYS_GROUPS, l->group)]
@@ -220,7 +220,7 @@ static void take_append(const struct group_append *a)
     struct append *p = &w.appends[w.append_count++];
     bool is_refused = chance(4);
 
-    MUST(w.append_count < APPENDS_MAX);
+    HOLDS(w.append_count < APPENDS_MAX);
     *p = (struct append){.id = a->append_id, .pos = -1, .first = w.log_count, .count = a->count};
     for (int i = 0; i < a->count; i++) {
         hash_add(a->records[i].key.p, a->records[i].key.len);
@@ -234,7 +234,7 @@ static void take_append(const struct group_append *a)
     p->error = chance(4) ? written[pick(ARRAY_LEN(written))] : KE_NONE;
     p->pos = w.log_end;
     for (int i = 0; i < a->count; i++) {
-        MUST(w.log_count < LOG_MAX);
+        HOLDS(w.log_count < LOG_MAX);
         w.log[w.log_count++] =
             (struct entry){copy_of(a->records[i].key), copy_of(a->records[i].value),
                            a->records[i].key.len, a->records[i].value.len, p->pos};
@@ -266,19 +266,19 @@ static bool common(struct client *cl, int16_t error)
         cl->state = OUT;
         break;
     case KE_FENCED_INSTANCE_ID:
-        MUST(cl->instance >= 0);
+        HOLDS(cl->instance >= 0);
         w.fenced++;
         forget(cl);
         cl->state = DEAD;
         cl->back_ms = w.now + pick(20000);
         break;
     case KE_GROUP_MAX_SIZE_REACHED:
-        MUST(w.limits.max_size < CLIENTS);
+        HOLDS(w.limits.max_size < CLIENTS);
         forget(cl);
         cl->back_ms = w.now + 5000;
         break;
     default:
-        MUST(error != KE_INCONSISTENT_GROUP_PROTOCOL && error != KE_INVALID_GROUP_ID);
+        HOLDS(error != KE_INCONSISTENT_GROUP_PROTOCOL && error != KE_INVALID_GROUP_ID);
         if (cl->state == JOINED)
             cl->state = OUT;
         break;
@@ -289,14 +289,14 @@ static bool common(struct client *cl, int16_t error)
 static void on_joined(struct client *cl, const struct group_reply *r)
 {
     if (r->error == KE_MEMBER_ID_REQUIRED) {
-        MUST(cl->instance < 0 && !cl->is_old);
+        HOLDS(cl->instance < 0 && !cl->is_old);
         id_set(cl->id, r->join.member_id);
         return;
     }
     if (!common(cl, r->error))
         return;
-    MUST(r->join.generation > 0);
-    MUST(r->join.generation >= w.last_generation[cl->group]);
+    HOLDS(r->join.generation > 0);
+    HOLDS(r->join.generation >= w.last_generation[cl->group]);
     w.last_generation[cl->group] = r->join.generation;
     w.joined++;
     id_set(cl->id, r->join.member_id);
@@ -304,8 +304,8 @@ static void on_joined(struct client *cl, const struct group_reply *r)
     cl->state = JOINED;
     cl->leads = str_eq(r->join.leader, r->join.member_id);
     cl->skips = r->join.skip_assignment;
-    MUST(!cl->skips || (cl->leads && cl->is_v9 && cl->instance >= 0));
-    MUST(cl->leads == (r->join.member_count > 0));
+    HOLDS(!cl->skips || (cl->leads && cl->is_v9 && cl->instance >= 0));
+    HOLDS(cl->leads == (r->join.member_count > 0));
     cl->member_count = r->join.member_count;
     for (int i = 0; i < cl->member_count && i < (int)ARRAY_LEN(cl->members); i++)
         id_set(cl->members[i], r->join.members[i].member_id);
@@ -315,13 +315,13 @@ static void own(struct client *cl, uint8_t bits)
 {
     char me[ID_BYTES];
 
-    MUST(cl->generation < GENERATIONS_MAX);
+    HOLDS(cl->generation < GENERATIONS_MAX);
     identity(me, cl);
     for (int i = 0; i < OWNED_BITS; i++) {
         char *owner = w.owners[cl->group][cl->generation][i];
         if ((bits >> i & 1) == 0)
             continue;
-        MUST(owner[0] == 0 || strcmp(owner, me) == 0);
+        HOLDS(owner[0] == 0 || strcmp(owner, me) == 0);
         memcpy(owner, me, ID_BYTES);
     }
     cl->owned = bits;
@@ -338,7 +338,7 @@ static void on_synced(struct client *cl, const struct group_reply *r)
 
 static void on_reply(const struct group_reply *r)
 {
-    MUST(r->call < CALLS_MAX && w.calls[r->call] == CALL_WAITS);
+    HOLDS(r->call < CALLS_MAX && w.calls[r->call] == CALL_WAITS);
     w.calls[r->call] = CALL_ANSWERED;
     w.waiting--;
     hash_reply(r);
@@ -369,7 +369,7 @@ static void check_offsets(void)
                 struct group_offset o;
                 (void)group_core_offset(w.core, str_of(group_names[g]), str_of(topic_names[t]), p,
                                         &o);
-                MUST(o.offset == w.truth[g][t][p].offset);
+                HOLDS(o.offset == w.truth[g][t][p].offset);
             }
         }
     }
@@ -432,7 +432,7 @@ static void deliver(int at)
 
 static uint64_t new_call(void)
 {
-    MUST(w.next_call < CALLS_MAX - 1);
+    HOLDS(w.next_call < CALLS_MAX - 1);
     w.next_call++;
     w.calls[w.next_call] = CALL_WAITS;
     w.waiting++;
@@ -675,7 +675,7 @@ static void load_log(void)
         enum err rc =
             group_records_decode((struct bytes){e->key, e->key_len},
                                  (struct bytes){e->value, e->value_len}, &arena, &kind, &ev, &why);
-        MUST(rc == ERR_OK);
+        HOLDS(rc == ERR_OK);
         if (kind == GROUP_RECORD_OFFSET)
             ev.load_offset.batch_offset = e->pos;
         step(ev);
@@ -697,7 +697,7 @@ static void fail_over(void)
     w.reloads++;
     keep_numbers();
     step((struct group_event){.kind = GEV_UNLOAD});
-    MUST(w.waiting == 0); /* everybody was answered */
+    HOLDS(w.waiting == 0); /* everybody was answered */
     w.append_count = 0;
     truncate_some();
     w.acked_end = w.log_end; /* the new leader loads what its followers have, or will have */
@@ -817,7 +817,7 @@ static bool is_whole(int group)
         if (cl->state != STABLE || cl->generation != v.generation || !is_member(cl))
             return false;
         live++;
-        MUST((owned & cl->owned) == 0);
+        HOLDS((owned & cl->owned) == 0);
         owned |= cl->owned;
     }
     return v.member_count == live && owned == 0xFF;
@@ -834,7 +834,7 @@ static void come_together(void)
             deliver(0);
         pass(500);
     }
-    MUST(is_whole(0) && is_whole(1));
+    HOLDS(is_whole(0) && is_whole(1));
 }
 
 /* No faults any more: all come back, nothing fails, and soon every group is whole. One more
@@ -856,9 +856,9 @@ static void heal(void)
     fail_over();
     for (int i = 0; i < CLIENTS; i++) {
         act(&w.clients[i]);
-        MUST(w.clients[i].state == STABLE);
+        HOLDS(w.clients[i].state == STABLE);
     }
-    MUST(is_whole(0) && is_whole(1));
+    HOLDS(is_whole(0) && is_whole(1));
 }
 
 static uint64_t run(uint64_t seed)
@@ -894,7 +894,7 @@ START_TEST(groups_survive_every_history)
         sum.failed += w.failed;
         sum.expired += w.expired;
         sum.rebalances += w.rebalances;
-        MUST(run(seed) == hash);
+        HOLDS(run(seed) == hash);
         if (one != NULL)
             return;
     }

@@ -479,7 +479,7 @@ static void restart(int id)
 /* ---- what must hold */
 
 /* ck_assert is slow where nothing is wrong. */
-#define MUST(cond)                                                                                 \
+#define HOLDS(cond)                                                                                \
     do {                                                                                           \
         if (!(cond))                                                                               \
             ck_abort_msg("%s (SEED=%llu)", #cond, (unsigned long long)w.seed);                     \
@@ -495,7 +495,7 @@ static void settle_acks(void)
             continue;
         }
         if (code == KE_NONE) {
-            MUST(w.committed[a->offset].value == 0 || w.committed[a->offset].value == a->value);
+            HOLDS(w.committed[a->offset].value == 0 || w.committed[a->offset].value == a->value);
             w.committed[a->offset] = (struct record){a->epoch, a->value};
             w.acked++;
         }
@@ -512,12 +512,12 @@ static void check_node(struct node *n)
     for (int64_t o = 0; o < LOG_MAX; o++) {
         bool counts = is_true_leader || o < n->core.hw_offset;
         if (w.committed[o].value != 0 && counts)
-            MUST(o < n->end && n->log[o].value == w.committed[o].value);
+            HOLDS(o < n->end && n->log[o].value == w.committed[o].value);
     }
     for (int64_t o = 1; o < n->end; o++)
-        MUST(n->log[o].epoch >= n->log[o - 1].epoch);
+        HOLDS(n->log[o].epoch >= n->log[o - 1].epoch);
     if (n->core.role == REPL_LEADER) {
-        MUST(n->last_hw_epoch != n->core.leader_epoch || n->core.hw_offset >= n->last_hw);
+        HOLDS(n->last_hw_epoch != n->core.leader_epoch || n->core.hw_offset >= n->last_hw);
         n->last_hw = n->core.hw_offset;
         n->last_hw_epoch = n->core.leader_epoch;
     }
@@ -533,13 +533,13 @@ static void check_world(void)
         leaders += w.nodes[i].is_up && w.nodes[i].core.role == REPL_LEADER &&
                    w.nodes[i].core.leader_epoch == w.epoch;
     }
-    MUST(leaders <= 1);
+    HOLDS(leaders <= 1);
     /* logs agree below both high watermarks */
     for (int i = 0; i < NODES; i++) {
         for (int j = 0; j < i; j++) {
             int64_t both = i64_min(w.nodes[i].core.hw_offset, w.nodes[j].core.hw_offset);
             for (int64_t o = 0; o < both && w.nodes[i].is_up && w.nodes[j].is_up; o++)
-                MUST(w.nodes[i].log[o].value == w.nodes[j].log[o].value);
+                HOLDS(w.nodes[i].log[o].value == w.nodes[j].log[o].value);
         }
     }
 }
@@ -641,12 +641,12 @@ static void heal(void)
         if (is_done && w.mail_count == 0)
             break;
     }
-    MUST(w.isr_count == NODES);
+    HOLDS(w.isr_count == NODES);
     for (int i = 0; i < NODES; i++) {
-        MUST(w.nodes[i].end == w.nodes[0].end);
-        MUST(w.nodes[i].core.hw_offset == w.nodes[0].end);
+        HOLDS(w.nodes[i].end == w.nodes[0].end);
+        HOLDS(w.nodes[i].core.hw_offset == w.nodes[0].end);
         for (int64_t o = 0; o < w.nodes[0].end; o++)
-            MUST(w.nodes[i].log[o].value == w.nodes[0].log[o].value);
+            HOLDS(w.nodes[i].log[o].value == w.nodes[0].log[o].value);
     }
 }
 
