@@ -17,7 +17,8 @@ static uint32_t hash_bytes(const void *p, size_t n, int32_t index)
 
 static struct fetch_entry **name_bucket(const struct fetch_set *s, struct str topic, int32_t index)
 {
-    return &s->by_name[hash_bytes(topic.p, (size_t)topic.len, index) & (s->bucket_count - 1)];
+    return &s->by_name[hash_bytes(topic.p, (size_t)i32_max(topic.len, 0), index) &
+                       (s->bucket_count - 1)];
 }
 
 static struct fetch_entry **id_bucket(const struct fetch_set *s, struct uuid id, int32_t index)

@@ -15,7 +15,7 @@
 
 static uint32_t hash_of(struct str topic, int32_t partition)
 {
-    return (uint32_t)keyed_hash_with(topic.p, (size_t)topic.len, (uint32_t)partition);
+    return (uint32_t)keyed_hash_with(topic.p, (size_t)i32_max(topic.len, 0), (uint32_t)partition);
 }
 
 static struct shard *shard_of(struct replicas *r, uint32_t hash)

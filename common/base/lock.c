@@ -11,7 +11,7 @@ static _Thread_local int held_count;
 
 static void note_taken(struct lock *l)
 {
-    ASSERT(held_count < HELD_MAX);
+    ASSERT(held_count >= 0 && held_count < HELD_MAX && !l->is_held);
     held[held_count++] = l->rank;
     l->owner = pthread_self();
     l->is_held = true;

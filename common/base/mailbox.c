@@ -16,7 +16,7 @@ enum err mailbox_init(struct mailbox *b)
 
 void mailbox_fini(struct mailbox *b)
 {
-    ASSERT(atomic_load(&b->head) == NULL);
+    ASSERT(b != NULL && atomic_load(&b->head) == NULL);
     if (b->fd >= 0)
         (void)close(b->fd);
     b->fd = -1;
@@ -26,7 +26,8 @@ void mailbox_post(struct mailbox *b, struct mail *m)
 {
     struct mail *head = atomic_load_explicit(&b->head, memory_order_relaxed);
 
-    ASSERT(m->deliver != NULL);
+    ASSERT(b->fd >= 0 && m != NULL && m->deliver != NULL);
+    ASSERT(m->next == NULL); /* mail that is on its way already would be lost */
     do
         m->next = head;
     while (!atomic_compare_exchange_weak_explicit(&b->head, &head, m, memory_order_acq_rel,
@@ -47,6 +48,7 @@ size_t mailbox_deliver(struct mailbox *b)
     size_t delivered = 0;
     struct mail *in_order = NULL;
 
+    ASSERT(b->fd >= 0);
     (void)!read(b->fd, &count, sizeof count); /* before the take: a later post wakes again */
     struct mail *m = atomic_exchange_explicit(&b->head, NULL, memory_order_acq_rel);
     while (m != NULL) {
@@ -59,6 +61,7 @@ size_t mailbox_deliver(struct mailbox *b)
         m = in_order;
         in_order = m->next;
         m->next = NULL;
+        ASSERT(m->deliver != NULL);
         m->deliver(m);
         delivered++;
     }

@@ -11,7 +11,7 @@
 
 /* Embedded in what is sent. The receiver owns the whole object when deliver is called. */
 struct mail {
-    struct mail *next;
+    struct mail *next;               /* NULL unless it is on its way */
     void (*deliver)(struct mail *m); /* runs on the owner's thread */
 };
 

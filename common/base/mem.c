@@ -43,6 +43,7 @@ void *xrealloc(void *p, size_t n)
 
 char *xstrndup(const char *s, size_t n)
 {
+    ASSERT(s != NULL);
     n = strnlen(s, n);
     char *p = xmalloc(n + 1);
     memcpy(p, s, n);
@@ -52,6 +53,7 @@ char *xstrndup(const char *s, size_t n)
 
 char *xstrdup(const char *s)
 {
+    ASSERT(s != NULL);
     return xstrndup(s, strlen(s));
 }
 
@@ -109,14 +111,21 @@ char *str_dup(struct str s)
     return s.len < 0 ? NULL : s.len == 0 ? xstrdup("") : xstrndup(s.p, (size_t)s.len);
 }
 
+void buf_check(const struct buf *b)
+{
+    ASSERT(b != NULL && b->len <= b->cap && (b->p == NULL) == (b->cap == 0));
+}
+
 void buf_fini(struct buf *b)
 {
+    buf_check(b);
     free(b->p);
     *b = (struct buf){0};
 }
 
 void buf_reserve(struct buf *b, size_t more)
 {
+    buf_check(b);
     ASSERT(more < SIZE_MAX / 4 && b->len < SIZE_MAX / 4);
     if (b->cap - b->len >= more)
         return;
@@ -129,6 +138,7 @@ void buf_add(struct buf *b, const void *p, size_t n)
 {
     if (n == 0)
         return;
+    ASSERT(p != NULL);
     buf_reserve(b, n);
     memcpy(b->p + b->len, p, n);
     b->len += n;
@@ -174,8 +184,16 @@ static void blocks_free(struct arena_block *b)
     }
 }
 
+void arena_check(const struct arena *a)
+{
+    ASSERT(a != NULL && (a->limit == 0 || a->used <= a->limit));
+    ASSERT(a->blocks != NULL || a->used == 0);
+    ASSERT(a->blocks == NULL || a->blocks->used <= a->blocks->cap);
+}
+
 void arena_fini(struct arena *a)
 {
+    arena_check(a);
     blocks_free(a->blocks);
     a->blocks = NULL;
     a->used = 0;
@@ -204,6 +222,7 @@ void arena_reset(struct arena *a)
 
 void *arena_alloc(struct arena *a, size_t n)
 {
+    arena_check(a);
     if (n > SIZE_MAX / 4 || (a->limit != 0 && (n > a->limit || a->used > a->limit - n)))
         return NULL;
     size_t need = (n + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
@@ -230,6 +249,7 @@ void *arena_alloc(struct arena *a, size_t n)
 
 char *arena_strdup(struct arena *a, const char *s, size_t n)
 {
+    ASSERT(s != NULL || n == 0);
     char *p = arena_alloc(a, n + 1);
     if (p != NULL && n != 0)
         memcpy(p, s, n);

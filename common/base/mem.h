@@ -54,6 +54,8 @@ struct buf {
     size_t len;
     size_t cap;
 };
+/* Asserts that the content fits. */
+void buf_check(const struct buf *b);
 void buf_fini(struct buf *b);
 void buf_reserve(struct buf *b, size_t more); /* room for that many bytes behind len */
 void buf_add(struct buf *b, const void *p, size_t n);
@@ -70,6 +72,8 @@ struct arena {
     size_t used;  /* bytes handed out */
     size_t limit; /* 0: none */
 };
+/* Asserts that what was handed out is there and below the limit. */
+void arena_check(const struct arena *a);
 void arena_fini(struct arena *a);
 void arena_reset(struct arena *a); /* frees all but the first block */
 void *arena_alloc(struct arena *a, size_t n);

@@ -23,6 +23,14 @@ struct pool {
 
 static _Thread_local const struct pool *own_pool; /* of a pool's thread */
 
+/* With the lock held. */
+static void pool_check(const struct pool *p)
+{
+    lock_assert_held(&p->mtx);
+    ASSERT((p->waiting == 0) == STAILQ_EMPTY(&p->jobs));
+    ASSERT(p->idle >= 0 && p->idle <= p->thread_count && p->queue_max > 0);
+}
+
 /* The next job, or NULL when the pool is to end and none is left. */
 static struct pool_job *next_job(struct pool *p)
 {
@@ -34,6 +42,7 @@ static struct pool_job *next_job(struct pool *p)
         (void)lock_wait(&p->mtx, &p->has_work, -1);
         p->idle--;
     }
+    pool_check(p);
     if (j != NULL) {
         STAILQ_REMOVE_HEAD(&p->jobs, link);
         p->waiting--;
@@ -48,8 +57,10 @@ static void *thread_main(void *arg)
     struct pool_job *j;
 
     own_pool = p;
-    while ((j = next_job(p)) != NULL)
+    while ((j = next_job(p)) != NULL) {
+        ASSERT(j->run != NULL);
         j->run(j);
+    }
     return NULL;
 }
 
@@ -61,7 +72,7 @@ static void end_threads(struct pool *p)
     lock_release(&p->mtx);
     for (int i = 0; i < p->thread_count; i++)
         MUST(pthread_join(p->threads[i], NULL) == 0);
-    ASSERT(STAILQ_EMPTY(&p->jobs));
+    ASSERT(STAILQ_EMPTY(&p->jobs) && p->waiting == 0 && p->idle == 0);
     MUST(pthread_cond_destroy(&p->has_work) == 0);
     lock_fini(&p->mtx);
     mem_free(p);
@@ -113,8 +124,9 @@ void pool_stop(struct pool **p)
 
 static enum err submit(struct pool *p, struct pool_job *j, bool is_bounded)
 {
-    ASSERT(j->run != NULL);
+    ASSERT(p != NULL && j != NULL && j->run != NULL);
     lock_take(&p->mtx);
+    pool_check(p);
     if (is_bounded && (p->waiting >= p->queue_max || (p->is_stopping && own_pool != p))) {
         lock_release(&p->mtx);
         return ERR_LIMIT;

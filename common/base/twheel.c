@@ -46,7 +46,7 @@ static void put(struct twheel *w, struct twheel_timer *t)
 
 void twheel_arm(struct twheel *w, struct twheel_timer *t, int64_t deadline_ms)
 {
-    ASSERT(!t->is_armed);
+    ASSERT(!t->is_armed && w->count >= 0 && w->now_ms >= 0);
     /* far future is clipped so that no digit lies above the top level */
     int64_t span = INT64_C(1) << level_shift(TWHEEL_LEVELS);
     int64_t last = (w->now_ms | (span - 1));
@@ -60,9 +60,10 @@ void twheel_cancel(struct twheel *w, struct twheel_timer *t)
 {
     if (!t->is_armed)
         return;
+    ASSERT(w->count > 0 && t->level >= -1 && t->level < TWHEEL_LEVELS && t->slot < TWHEEL_SLOTS);
+    ASSERT(t->level < 0 || (w->used[t->level] >> t->slot & 1) != 0);
     LIST_REMOVE(t, link);
     t->is_armed = false;
-    ASSERT(w->count > 0);
     w->count--;
     if (t->level >= 0 && LIST_EMPTY(&w->slots[t->level][t->slot]))
         w->used[t->level] &= ~(UINT64_C(1) << t->slot);
@@ -91,6 +92,7 @@ static void empty_slot(struct twheel *w, int level, unsigned slot)
     struct twheel_timer *t;
 
     while ((t = LIST_FIRST(&w->slots[level][slot])) != NULL) {
+        ASSERT(t->is_armed && t->level == level && t->slot == slot);
         LIST_REMOVE(t, link);
         put(w, t);
     }
@@ -119,9 +121,32 @@ struct twheel_timer *twheel_pop(struct twheel *w)
 {
     struct twheel_timer *t = LIST_FIRST(&w->expired);
 
-    if (t != NULL)
+    if (t != NULL) {
+        ASSERT(t->is_armed && t->deadline_ms <= w->now_ms);
         twheel_cancel(w, t);
+    }
     return t;
+}
+
+void twheel_check(const struct twheel *w)
+{
+    const struct twheel_timer *t;
+    int64_t count = 0;
+
+    LIST_FOREACH (t, &w->expired, link) {
+        ASSERT(t->is_armed && t->level == -1 && t->deadline_ms <= w->now_ms);
+        count++;
+    }
+    for (int level = 0; level < TWHEEL_LEVELS; level++)
+        for (unsigned slot = 0; slot < TWHEEL_SLOTS; slot++) {
+            ASSERT(LIST_EMPTY(&w->slots[level][slot]) == ((w->used[level] >> slot & 1) == 0));
+            LIST_FOREACH (t, &w->slots[level][slot], link) {
+                ASSERT(t->is_armed && t->level == level && t->slot == slot);
+                ASSERT(t->deadline_ms > w->now_ms);
+                count++;
+            }
+        }
+    ASSERT(count == w->count);
 }
 
 /* All deadlines of a level come before those of the levels above, and within it those of the first
@@ -131,6 +156,7 @@ int64_t twheel_next_ms(const struct twheel *w)
     const struct twheel_timer *t;
     int64_t first = INT64_MAX;
 
+    ASSERT(w->count >= 0);
     if (w->count == 0)
         return -1;
     if (!LIST_EMPTY(&w->expired))

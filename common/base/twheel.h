@@ -35,6 +35,8 @@ void twheel_cancel(struct twheel *w, struct twheel_timer *t); /* unarmed is fine
  * armed and cancelled, those not yet popped too. */
 void twheel_advance(struct twheel *w, int64_t now_ms);
 struct twheel_timer *twheel_pop(struct twheel *w);
+/* Asserts every invariant: looks at all timers. For tests and after damage is suspected. */
+void twheel_check(const struct twheel *w);
 /* The first deadline; -1: no timers. Costs a look at the timers that lie near it: for after a
  * twheel_advance, not for each twheel_arm. */
 int64_t twheel_next_ms(const struct twheel *w);

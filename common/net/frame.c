@@ -35,7 +35,7 @@ int64_t frame_bytes_in_use(void)
 
 static void count_use(int64_t bytes)
 {
-    (void)atomic_fetch_add_explicit(&bytes_in_use, bytes, memory_order_relaxed);
+    MUST(atomic_fetch_add_explicit(&bytes_in_use, bytes, memory_order_relaxed) + bytes >= 0);
 }
 
 /* The class whose blocks hold total bytes with their header, or -1. */
@@ -55,6 +55,13 @@ static size_t total_of(int32_t size_class, size_t cap)
                           : (size_t)1 << (size_class + FRAME_BLOCK_MIN_LOG2);
 }
 
+/* refs: what is counted by whoever looks. */
+static void block_check(const struct frame_block *b, int32_t refs)
+{
+    ASSERT(b->size_class >= -1 && b->size_class < FRAME_CLASSES && refs > 0);
+    ASSERT(sizeof *b + b->cap == total_of(b->size_class, b->cap));
+}
+
 static struct frame_block *take_kept(int32_t size_class)
 {
     struct frame_store *s = own_store;
@@ -65,6 +72,8 @@ static struct frame_block *take_kept(int32_t size_class)
     if (size_class < 0 || s->free[size_class] == NULL)
         return NULL;
     struct frame_block *b = s->free[size_class];
+    ASSERT(b->size_class == size_class && s->kept_bytes >= sizeof *b + b->cap);
+    ASSERT(atomic_load_explicit(&b->refs, memory_order_relaxed) == 0);
     s->free[size_class] = b->next;
     s->kept_bytes -= sizeof *b + b->cap;
     return b;
@@ -142,6 +151,7 @@ static bool keep(struct frame_block *b)
     struct frame_store *s = own_store;
     size_t total = sizeof *b + b->cap;
 
+    ASSERT(b->next == NULL);
     if (s == NULL || b->size_class < 0 || s->kept_bytes + total > FRAME_KEEP_BYTES)
         return false;
     b->next = s->free[b->size_class];
@@ -158,7 +168,7 @@ void frame_block_unref(struct frame_block **block)
     if (b == NULL)
         return;
     int32_t before = atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel);
-    ASSERT(before > 0);
+    block_check(b, before);
     if (before > 1)
         return;
     count_use(-(int64_t)b->cap);
@@ -168,6 +178,9 @@ void frame_block_unref(struct frame_block **block)
 
 void frame_release(struct frame *f)
 {
+    ASSERT((f->block == NULL) == (f->p == NULL));
+    ASSERT(f->block == NULL || (f->p >= f->block->data && f->len <= f->block->cap &&
+                                f->p + f->len <= f->block->data + f->block->cap));
     frame_block_unref(&f->block);
     *f = (struct frame){0};
 }

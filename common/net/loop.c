@@ -62,11 +62,13 @@ struct event_base *loop_base(struct loop *l)
 
 void loop_post(struct loop *l, struct mail *m)
 {
+    CHECK_OBJ(l, LOOP_MAGIC);
     mailbox_post(&l->mailbox, m);
 }
 
 struct mailbox *loop_mailbox(struct loop *l)
 {
+    CHECK_OBJ(l, LOOP_MAGIC);
     return &l->mailbox;
 }
 
@@ -91,7 +93,7 @@ static void set_wheel_event(struct loop *l, int64_t at_ms)
 
 void loop_timer_arm(struct loop *l, struct loop_timer *t, int64_t delay_ms)
 {
-    ASSERT(loop_is_current(l) && t->fire != NULL);
+    ASSERT(loop_is_current(l) && t->fire != NULL && t->is_armed == t->node.is_armed);
     twheel_cancel(&l->wheel, &t->node);
     /* The turn's time may be old by some ms, and a tick may have begun: never fire early. */
     twheel_arm(&l->wheel, &t->node, l->now_ms + i64_max(delay_ms, 0) + (delay_ms > 0));
@@ -102,6 +104,7 @@ void loop_timer_arm(struct loop *l, struct loop_timer *t, int64_t delay_ms)
 void loop_timer_cancel(struct loop *l, struct loop_timer *t)
 {
     ASSERT(!t->is_armed || loop_is_current(l));
+    ASSERT(t->is_armed == t->node.is_armed);
     twheel_cancel(&l->wheel, &t->node);
     t->is_armed = false;
 }
@@ -113,6 +116,7 @@ static void fire_due(struct loop *l)
     twheel_advance(&l->wheel, l->now_ms);
     while ((node = twheel_pop(&l->wheel)) != NULL) {
         struct loop_timer *t = CONTAINER_OF(node, struct loop_timer, node);
+        ASSERT(t->is_armed && t->fire != NULL);
         t->is_armed = false;
         t->fire(t);
     }
@@ -139,6 +143,7 @@ static void on_wheel_event(evutil_socket_t fd, short what UNUSED, void *arg)
 void loop_defer(struct loop *l, struct loop_deferred *d)
 {
     ASSERT(loop_is_current(l) && d->run != NULL);
+    ASSERT(l->depth >= 0);
     if (d->is_queued)
         return;
     d->is_queued = true;
@@ -163,6 +168,7 @@ static void run_deferred(struct loop *l)
     struct loop_deferred *d;
 
     while ((d = TAILQ_FIRST(&l->deferred)) != NULL) {
+        ASSERT(d->is_queued && d->run != NULL);
         TAILQ_REMOVE(&l->deferred, d, link);
         d->is_queued = false;
         d->run(d);
@@ -171,14 +177,18 @@ static void run_deferred(struct loop *l)
 
 void loop_enter(struct loop *l)
 {
+    CHECK_OBJ(l, LOOP_MAGIC);
+    ASSERT(loop_is_current(l) && l->depth >= 0);
     if (l->depth++ > 0)
         return;
-    l->now_ms = clock_mono_ms();
+    int64_t now = clock_mono_ms();
+    ASSERT(now >= l->now_ms); /* it is read from a clock that never goes back */
+    l->now_ms = now;
 }
 
 void loop_leave(struct loop *l)
 {
-    ASSERT(l->depth > 0);
+    ASSERT(loop_is_current(l) && l->depth > 0);
     if (l->depth == 1) {
         run_deferred(l);
         if (!l->trim_timer.is_armed && l->store.kept_bytes > 0) {
@@ -256,7 +266,8 @@ void loop_call(struct loop *l, void (*run)(void *arg), void *arg)
 {
     struct call c = {.mail = {.deliver = deliver_call}, .run = run, .arg = arg};
 
-    ASSERT(!loop_is_current(l));
+    CHECK_OBJ(l, LOOP_MAGIC);
+    ASSERT(!loop_is_current(l) && run != NULL); /* it would wait for itself */
     lock_init(&c.mtx, LOCK_LEAF);
     lock_cond_init(&c.done);
     loop_post(l, &c.mail);

@@ -13,6 +13,13 @@ enum {
     CLAIM_MAX_CAP = 128 * 1024 - sizeof(struct frame_block) /* first buffer of a large frame */
 };
 
+/* What is unread lies within the blocks. */
+static void reader_check(const struct reader *r)
+{
+    ASSERT(r->start <= r->end && r->end <= (r->block == NULL ? 0 : r->block->cap));
+    ASSERT(r->next_end <= (r->next == NULL ? 0 : r->next->cap));
+}
+
 void reader_fini(struct reader *r)
 {
     frame_block_unref(&r->block);
@@ -37,6 +44,7 @@ enum reader_state reader_peek(const struct reader *r, const uint8_t **p_out, siz
 {
     size_t have = r->end - r->start;
 
+    reader_check(r);
     if (have < SIZE_BYTES)
         return READER_PARTIAL;
     size_t need = needed(r);
@@ -65,6 +73,7 @@ bool reader_take(struct reader *r, struct frame *f)
     size_t need = needed(r), size = need - SIZE_BYTES;
     uint8_t *p = r->block->data + r->start + SIZE_BYTES;
 
+    reader_check(r);
     ASSERT(r->end - r->start >= need);
     *f = (struct frame){.p = p, .len = size};
     if (size < COPY_BELOW_BYTES) {
@@ -130,6 +139,7 @@ enum reader_result reader_read(struct reader *r, struct transport *t, size_t *go
 {
     size_t got, have, need, room;
 
+    reader_check(r);
     *got_out = 0;
     if (r->next != NULL)
         return READER_FULL; /* the large frame waits */
@@ -148,6 +158,7 @@ enum reader_result reader_read(struct reader *r, struct transport *t, size_t *go
         {r->block->data + r->end, room},
         {r->next == NULL ? NULL : r->next->data, r->next == NULL ? 0 : r->next->cap}};
     enum io_status status = transport_readv(t, iov, r->next == NULL ? 1 : 2, &got);
+    ASSERT(got <= room + iov[1].iov_len);
     r->end += size_min(got, room);
     if (got > room)
         r->next_end = got - room;
