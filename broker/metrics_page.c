@@ -3,6 +3,7 @@
 #include "broker/metrics_page.h"
 
 #include "broker/broker.h"
+#include "broker/cluster/metadata_cache.h"
 #include "broker/group/coordinator.h"
 #include "broker/group/lag.h"
 #include "broker/http/http.h"
@@ -14,22 +15,32 @@
 #include "controller/controller.h"
 
 enum { LOG_DIRS_SHOWN = 32 };
-enum { GAUGE, COUNTER };
+enum kind { GAUGE, COUNTER, GAUGE_SECONDS, COUNTER_SECONDS };
 
-#define PRINT(kind, value, name, help)                                                             \
-    metrics_print_one(out, (kind) == COUNTER, name, help, (int64_t)(value));
+static void print(struct buf *out, enum kind kind, const char *name, const char *help,
+                  int64_t value)
+{
+    if (kind == GAUGE || kind == COUNTER)
+        metrics_print_one(out, kind == COUNTER, name, help, value);
+    else
+        metrics_print_seconds(out, kind == COUNTER_SECONDS, name, help, value);
+}
+
+#define PRINT(kind, value, name, help) print(out, kind, name, help, (int64_t)(value));
 
 static void print_log_dirs(const struct broker *b, struct buf *out)
 {
     struct log_dir_info dirs[LOG_DIRS_SHOWN];
     int count = log_manager_dirs(b->logs, dirs, LOG_DIRS_SHOWN);
 
-    buf_printf(out, "# HELP kafuka_log_dir_usable_bytes Free space\n"
+    buf_printf(out, "# HELP kafuka_log_dir_usable_bytes Free space in the file system of the "
+                    "log dir\n"
                     "# TYPE kafuka_log_dir_usable_bytes gauge\n");
     for (int i = 0; i < count; i++)
         buf_printf(out, "kafuka_log_dir_usable_bytes{dir=\"%s\"} %" PRId64 "\n", dirs[i].path,
                    dirs[i].usable_bytes);
-    buf_printf(out, "# HELP kafuka_log_dir_offline 1 after a failed write\n"
+    buf_printf(out, "# HELP kafuka_log_dir_offline 1 when the log dir is offline because a read or "
+                    "write failed, otherwise 0\n"
                     "# TYPE kafuka_log_dir_offline gauge\n");
     for (int i = 0; i < count; i++)
         buf_printf(out, "kafuka_log_dir_offline{dir=\"%s\"} %d\n", dirs[i].path,
@@ -60,6 +71,39 @@ static void print_broker(const struct broker *b, struct buf *out)
 #include "broker/metrics_page.def"
 }
 
+struct controller_numbers {
+    int64_t topics, partitions, offline_partitions, brokers, elections, unclean_elections;
+};
+
+/* A walk over this broker's snapshot of the cluster, by the http thread of the one broker that is
+ * the controller. */
+static void count_cluster(const struct broker *b, struct controller_numbers *n)
+{
+    struct metadata *m = metadata_cache_latest(b->metadata);
+
+    n->brokers = metadata_broker_count(m);
+    n->topics = metadata_topic_count(m);
+    for (int32_t i = 0; i < metadata_topic_count(m); i++) {
+        const struct metadata_topic *t = metadata_topic_at(m, i);
+        for (int32_t p = 0; p < t->partition_count; p++) {
+            n->partitions += t->partitions[p].exists;
+            n->offline_partitions += t->partitions[p].exists && t->partitions[p].leader < 0;
+        }
+    }
+    metadata_unref(&m);
+}
+
+static void print_controller(const struct broker *b, struct buf *out)
+{
+    struct controller_numbers n = {0};
+
+    controller_elections(b->controller, &n.elections, &n.unclean_elections);
+    if (controller_is_active(b->controller))
+        count_cluster(b, &n);
+#define CONTROLLER PRINT
+#include "broker/metrics_page.def"
+}
+
 static void print_cleaner(struct log_manager *logs, struct buf *out)
 {
     struct log_cleaner_numbers n;
@@ -78,6 +122,7 @@ static void print_modules(void *arg, struct buf *out)
     print_coordination(b->coord, out);
     print_replicas(b->replicas, out);
     print_broker(b, out);
+    print_controller(b, out);
     print_cleaner(b->logs, out);
     coordinator_print_metrics(b->groups, out);
     lag_monitor_print(p->lag, out);

@@ -545,6 +545,12 @@ int32_t controller_id(const struct controller *c)
     return atomic_load(&c->known_id);
 }
 
+void controller_elections(const struct controller *c, int64_t *all, int64_t *unclean)
+{
+    *all = atomic_load_explicit(&c->elections, memory_order_relaxed);
+    *unclean = atomic_load_explicit(&c->unclean_elections, memory_order_relaxed);
+}
+
 bool controller_is_active(const struct controller *c)
 {
     return atomic_load(&c->is_active_now);

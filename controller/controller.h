@@ -39,6 +39,9 @@ void controller_topic_config_changed(struct controller *c, const char *topic);
 /* -1: none known. Any thread. */
 int32_t controller_id(const struct controller *c);
 bool controller_is_active(const struct controller *c);
+/* For metrics: changes of a leader that this controller made so far, and those of them to a replica
+ * outside the ISR. Any thread. */
+void controller_elections(const struct controller *c, int64_t *all, int64_t *unclean);
 
 /* Requests that only the active controller answers. req: struct kp_<Api>Request, borrowed until
  * done is called; done runs on the given mailbox's owner with a struct kp_<Api>Response that is

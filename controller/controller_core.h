@@ -262,6 +262,7 @@ struct core_trace {
     const int32_t *isr;
     int32_t isr_count;
     int16_t error;
+    bool is_unclean;  /* LEADER: from outside the ISR */
     const char *text; /* constant; why */
 };
 

@@ -189,6 +189,7 @@ static void trace_change(struct controller_core *core, const struct core_partiti
     struct core_trace *t = core_trace(core, kind, p, why[p->change->why]);
 
     memcpy(isr, s->isr.v, (size_t)s->isr.count * sizeof *isr);
+    t->is_unclean = p->change->why == WHY_UNCLEAN;
     t->leader_old = old->leader;
     t->leader_new = s->leader;
     t->epoch_old = old->leader_epoch;

@@ -67,6 +67,7 @@ struct controller {
     _Atomic int32_t known_id; /* of /controller; -1: none */
     _Atomic bool is_active_now;
     _Atomic int32_t epoch_now;
+    _Atomic int64_t elections, unclean_elections; /* statistics */
     bool is_registered;
     bool is_stopping;
     enum ctl_role role;

@@ -300,10 +300,13 @@ static void trace_topic(const struct core_trace *t, const char *message)
         SLOG(INFO, "controller", message, KV_S("topic", t->topic), KV_S("why", t->text));
 }
 
-static void run_trace(const struct core_trace *t)
+static void run_trace(struct controller *c, const struct core_trace *t)
 {
     switch (t->kind) {
     case TRACE_LEADER:
+        (void)atomic_fetch_add_explicit(&c->elections, 1, memory_order_relaxed);
+        (void)atomic_fetch_add_explicit(&c->unclean_elections, t->is_unclean,
+                                        memory_order_relaxed);
         trace_state(t, "leader elected");
         break;
     case TRACE_ISR:
@@ -414,7 +417,7 @@ void ctl_effects_run(struct controller *c)
             ctl_look(c);
             break;
         case FX_TRACE:
-            run_trace(&f->u.trace);
+            run_trace(c, &f->u.trace);
             break;
         }
     }

@@ -260,7 +260,7 @@ static void append_all(struct produce *p)
 {
     size_t bytes = 0;
     int errors = 0, old = 0;
-    int64_t now_ms = clock_wall_ms();
+    int64_t records = 0, now_ms = clock_wall_ms();
     for (int32_t i = 0; i < p->count; i++) {
         struct produce_part *part = &p->parts[i];
         if (part->answer->error_code != KE_NONE || part->is_empty)
@@ -280,10 +280,12 @@ static void append_all(struct produce *p)
         log_append_result_fini(&part->result);
         errors += error != KE_NONE;
         bytes += error == KE_NONE ? a.len : 0;
+        records += error == KE_NONE ? part->result.last_offset - part->result.base_offset + 1 : 0;
         old += error == KE_NONE && a.produce_version < VERSION_BATCHES && a.len > BATCH_MAGIC_AT &&
                a.records[BATCH_MAGIC_AT] < 2;
     }
     METRIC_ADD(produce_bytes, bytes);
+    METRIC_ADD(produce_records, records);
     if (errors > 0)
         METRIC_ADD(produce_errors, errors);
     if (old > 0)

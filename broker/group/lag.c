@@ -425,16 +425,16 @@ void lag_monitor_print(struct lag_monitor *m, struct buf *out)
     lock_take(&m->lock);
     if (m->published != NULL) {
         print_family(out, m->published, "kafuka_group_committed_offset",
-                     "Next record that the group reads, as it committed it", 0);
+                     "Offset that the group committed: the next record it will read", 0);
         print_family(out, m->published, "kafuka_group_lag_records",
-                     "Records between the committed offset and the end of the partition", 1);
+                     "Records between the committed offset of the group and the end of the partition", 1);
         print_family(out, m->published, "kafuka_group_lag_seconds",
-                     "Since the first record that the group has not committed came; at least that "
-                     "long when it came before this broker began to look",
+                     "Time since the first record that the group has not committed was appended; a "
+                     "lower bound for records that are older than this broker's observation",
                      2);
         buf_printf(out,
-                   "# HELP kafuka_group_lag_is_cut 1 when there are more committed offsets than "
-                   "kafuka.lag.partitions.max\n# TYPE kafuka_group_lag_is_cut gauge\n"
+                   "# HELP kafuka_group_lag_is_cut 1 when not all committed offsets are shown because "
+                   "there are more than kafuka.lag.partitions.max, otherwise 0\n# TYPE kafuka_group_lag_is_cut gauge\n"
                    "kafuka_group_lag_is_cut %d\n",
                    m->published->is_full);
     }

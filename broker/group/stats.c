@@ -158,7 +158,7 @@ static void count_on_loop(void *arg)
 
 static void print_states(struct buf *out, const struct group_numbers *n)
 {
-    buf_printf(out, "# HELP kafuka_groups Groups coordinated here\n# TYPE kafuka_groups gauge\n");
+    buf_printf(out, "# HELP kafuka_groups Consumer groups whose coordinator is this broker, by state\n# TYPE kafuka_groups gauge\n");
     for (int state = 0; state < GROUP_DEAD; state++)
         buf_printf(out, "kafuka_groups{state=\"%s\"} %" PRId64 "\n",
                    group_state_name((enum group_state)state), n->by_state[state]);
@@ -167,27 +167,30 @@ static void print_states(struct buf *out, const struct group_numbers *n)
 static void print_work(struct buf *out, struct coordinator *c, const struct count *n)
 {
     metrics_print_one(out, false, "kafuka_group_partitions",
-                      "Partitions of __consumer_offsets whose groups are coordinated here",
+                      "Partitions of __consumer_offsets that this broker leads and has loaded",
                       n->active);
     metrics_print_one(out, false, "kafuka_group_partitions_loading",
-                      "Partitions of __consumer_offsets that are being loaded", n->loading);
+                      "Partitions of __consumer_offsets that this broker is loading", n->loading);
     metrics_print_one(out, false, "kafuka_group_requests_waiting",
-                      "Group requests that wait in a coordinator: joins, syncs, commits", n->calls);
+                      "Requests of group members (JoinGroup, SyncGroup, OffsetCommit) that are not answered yet", n->calls);
     metrics_print_one(out, true, "kafuka_group_loads_total",
-                      "Partitions of __consumer_offsets loaded", atomic_load(&c->loads));
-    metrics_print_one(out, true, "kafuka_group_loads_failed_total", "Loads that failed",
+                      "Times that this broker loaded a partition of __consumer_offsets", atomic_load(&c->loads));
+    metrics_print_one(out, true, "kafuka_group_loads_failed_total",
+                      "Times that loading a partition of __consumer_offsets failed",
                       atomic_load(&c->loads_failed));
-    metrics_print_one(out, false, "kafuka_group_load_ms", "Time of the last load",
-                      atomic_load(&c->load_ms_last));
-    metrics_print_one(out, false, "kafuka_group_load_max_ms", "Time of the longest load",
-                      atomic_load(&c->load_ms_max));
+    metrics_print_seconds(out, false, "kafuka_group_load_seconds",
+                          "Duration of the last load of a partition of __consumer_offsets",
+                          atomic_load(&c->load_ms_last) * 1000);
+    metrics_print_seconds(out, false, "kafuka_group_load_max_seconds",
+                          "Duration of the longest load of a partition of __consumer_offsets",
+                          atomic_load(&c->load_ms_max) * 1000);
     metrics_print_one(out, true, "kafuka_group_appends_total",
-                      "Commits and group records that the coordinators wrote",
+                      "Requests and group changes that were written to __consumer_offsets",
                       atomic_load(&c->appends));
     metrics_print_one(out, true, "kafuka_group_append_batches_total",
-                      "Record batches in which they were written", atomic_load(&c->append_batches));
+                      "Record batches written to __consumer_offsets by the coordinator", atomic_load(&c->append_batches));
     metrics_print_one(out, true, "kafuka_group_append_errors_total",
-                      "Commits and group records that could not be written",
+                      "Requests and group changes that could not be written to __consumer_offsets",
                       atomic_load(&c->append_errors));
 }
 
@@ -201,16 +204,16 @@ void coordinator_print_metrics(struct coordinator *c, struct buf *out)
         loop_call(n.seat->loop, count_on_loop, &n);
     }
     print_states(out, &n.sum);
-    metrics_print_one(out, false, "kafuka_group_members", "Members of groups coordinated here",
+    metrics_print_one(out, false, "kafuka_group_members", "Members of the groups whose coordinator is this broker",
                       n.sum.members);
-    metrics_print_one(out, false, "kafuka_group_offsets", "Committed offsets kept here",
+    metrics_print_one(out, false, "kafuka_group_offsets", "Committed offsets of the groups whose coordinator is this broker",
                       n.sum.offsets);
-    metrics_print_one(out, true, "kafuka_group_rebalances_total", "Rebalances of groups",
+    metrics_print_one(out, true, "kafuka_group_rebalances_total", "Rebalances of the groups whose coordinator is this broker",
                       n.sum.rebalances);
     metrics_print_one(out, true, "kafuka_group_members_expired_total",
-                      "Members removed because their time was up", n.sum.expired_members);
-    metrics_print_one(out, true, "kafuka_group_commits_total", "Offsets committed", n.sum.commits);
+                      "Group members removed because their session or rebalance timeout passed", n.sum.expired_members);
+    metrics_print_one(out, true, "kafuka_group_commits_total", "Offsets committed by groups", n.sum.commits);
     metrics_print_one(out, true, "kafuka_group_offsets_expired_total",
-                      "Offsets removed after offsets.retention.minutes", n.sum.expired_offsets);
+                      "Committed offsets removed after offsets.retention.minutes", n.sum.expired_offsets);
     print_work(out, c, &n);
 }

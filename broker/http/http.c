@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* evhttp on its own base and thread, so that a slow scrape touches no client. */
+#include <config.h>
+
 #include "broker/http/http.h"
 
 #include "broker/http/metrics.h"
@@ -61,6 +63,23 @@ static void on_metrics(struct evhttp_request *req, void *arg)
         print(h->print_arg, &text);
     send_text(req, HTTP_OK, "OK", text.p, text.len);
     buf_fini(&text);
+}
+
+/* / and /health: for people who try the port. */
+static void on_index(struct evhttp_request *req, void *arg UNUSED)
+{
+    static const char page[] =
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><title>kafuka " PACKAGE_VERSION
+        "</title></head><body>\n<h1>kafuka " PACKAGE_VERSION "</h1>\n<ul>\n"
+        "<li><a href=\"/metrics\">/metrics</a>: metrics in the text format of Prometheus</li>\n"
+        "<li><a href=\"/live\">/live</a>: 200 while the process runs</li>\n"
+        "<li><a href=\"/ready\">/ready</a>: 200 when the broker serves clients, otherwise 503 "
+        "with the reason</li>\n"
+        "<li><a href=\"/groups/history?group=NAME\">/groups/history?group=NAME</a>: the last "
+        "rebalances of the consumer group NAME, as JSON</li>\n"
+        "</ul>\n</body></html>\n";
+
+    send_as(req, "text/html; charset=utf-8", HTTP_OK, "OK", page, sizeof page - 1);
 }
 
 static void on_live(struct evhttp_request *req, void *arg UNUSED)
@@ -201,7 +220,9 @@ static enum err make(struct http *h)
     evhttp_set_timeout(h->evhttp, TIMEOUT_S);
     evhttp_set_max_headers_size(h->evhttp, HEADERS_MAX_BYTES);
     evhttp_set_max_body_size(h->evhttp, 0);
-    if (evhttp_set_cb(h->evhttp, "/metrics", on_metrics, h) != 0 ||
+    if (evhttp_set_cb(h->evhttp, "/", on_index, h) != 0 ||
+        evhttp_set_cb(h->evhttp, "/health", on_index, h) != 0 ||
+        evhttp_set_cb(h->evhttp, "/metrics", on_metrics, h) != 0 ||
         evhttp_set_cb(h->evhttp, "/live", on_live, h) != 0 ||
         evhttp_set_cb(h->evhttp, "/ready", on_ready, h) != 0 ||
         evhttp_set_cb(h->evhttp, "/groups/history", on_history, h) != 0)

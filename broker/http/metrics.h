@@ -34,6 +34,9 @@ void metrics_request_done(int16_t api_key, int64_t us);
 /* One number with its help and type lines. */
 void metrics_print_one(struct buf *out, bool is_counter, const char *name, const char *help,
                        int64_t value);
+/* The same of a time in seconds. */
+void metrics_print_seconds(struct buf *out, bool is_counter, const char *name, const char *help,
+                           int64_t us);
 struct conn_stats;
 /* All of the above and the process's, in the Prometheus text format. stats may be NULL. */
 void metrics_print(const struct conn_stats *stats, struct buf *out);

@@ -13,7 +13,7 @@ import urllib.request
 
 import pytest
 
-from cluster import BUILD, Cluster, ZooKeeper, answers, free_ports, kcat, wait_until
+from cluster import BUILD, TOP, Cluster, ZooKeeper, answers, free_ports, kcat, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +167,9 @@ def test_port_0_is_any_and_is_printed(make_cluster):
 
 
 def test_metrics_and_readiness(make_cluster):
+    started = time.time()
     (port,) = free_ports(1)
-    c = make_cluster(count=1, options={"http.listener": f"127.0.0.1:{port}"})
+    c = make_cluster(count=1, options={"http.listener": f"127.0.0.1:{port}", "kafuka.lag.interval.ms": 100})
 
     def get(path):
         try:
@@ -188,7 +189,46 @@ def test_metrics_and_readiness(make_cluster):
     wait_until(lambda: number("kafuka_leaders") == 3, 10, "three leaders in the metrics")
     assert number("kafuka_produce_bytes_total") > 0
     assert number("kafuka_controller_active") == 1 and number("kafuka_zookeeper_connected") == 1
+    assert number("kafuka_produce_records_total") == 2
     assert number('kafuka_request_seconds_count{api="Produce"}') >= 1
+    assert (number("kafuka_controller_topics"), number("kafuka_controller_partitions")) == (1, 3)
+    assert number("kafuka_controller_offline_partitions") == 0 and number("kafuka_broker_id") == 0
+    version = c.tool("--version").stdout.split()[-1]
+    assert number(f'kafuka_build_info{{version="{version}"}}') == 1
+    assert 20 < number("process_open_fds") < number("process_max_fds")
+    assert abs(number("process_start_time_seconds") - started) < 60 and number("process_cpu_seconds_total") > 0
+    assert number("process_resident_memory_bytes") < number("process_virtual_memory_bytes")
+    for path in ("/", "/health"):
+        status, text = get(path)
+        assert status == 200 and '<a href="/metrics">' in text and "/groups/history?group=" in text
+    # docs/metrics.md says the same as the page
+    wait_until(lambda: "kafuka_group_lag_records" in get("/metrics")[1], 30, "the lag of groups")
+    text = get("/metrics")[1]
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+    rows = [f"| `{name}` | {types[name]} | {words} |" for name, words in re.findall(r"^# HELP (\S+) (.*)$", text, re.M)]
+    documented = [line for line in (TOP / "docs" / "metrics.md").read_text().splitlines() if line.startswith("| `")]
+    assert "\n".join(documented) == "\n".join(rows), "docs/metrics.md is not what /metrics says; its table must be:\n" + "\n".join(rows)
+
+
+def test_partitions_without_a_leader_and_elections_are_counted(make_cluster):
+    ports = free_ports(2)
+    c = make_cluster(count=2, broker_options={n: {"http.listener": f"127.0.0.1:{p}"} for n, p in enumerate(ports)})
+
+    def number(broker, name):
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports[broker]}/metrics", timeout=10) as r:
+            return float(re.search(rf"^{re.escape(name)} (\S+)$", r.read().decode(), re.M).group(1))
+
+    controller = next(n for n in (0, 1) if number(n, "kafuka_controller_active") == 1)
+    other = 1 - controller
+    c.tool("topics", "--bootstrap-server", c.bootstrap, "--create", "--topic", "both", "--replica-assignment", f"{other}:{controller}")
+    c.tool("topics", "--bootstrap-server", c.bootstrap, "--create", "--topic", "alone", "--replica-assignment", f"{other},{other}")
+    c.wait_isr("both", 1, 2)
+    before = number(controller, "kafuka_controller_leader_elections_total")
+    c.brokers[other].kill()
+    wait_until(lambda: number(controller, "kafuka_controller_offline_partitions") == 2, 30, "two partitions without a leader")
+    assert number(controller, "kafuka_controller_leader_elections_total") > before
+    assert number(controller, "kafuka_controller_unclean_leader_elections_total") == 0
+    assert number(controller, "kafuka_controller_brokers") == 1
 
 
 def test_wanted_topics_are_there_when_the_broker_is_ready(tmp_path):

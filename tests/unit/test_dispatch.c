@@ -524,6 +524,8 @@ START_TEST(the_pages_tell_what_happened)
     get("/ready", text, sizeof text);
     ck_assert_ptr_nonnull(strstr(text, "503"));
     ck_assert_ptr_nonnull(strstr(text, "\r\n\r\nnot ready: something is away\n"));
+    get("/", text, sizeof text);
+    ck_assert_ptr_nonnull(strstr(text, "<a href=\"/metrics\">"));
     get("/nothing", text, sizeof text);
     ck_assert_ptr_nonnull(strstr(text, "404"));
     close(fd);
