@@ -42,6 +42,52 @@ static bool host_is_valid(const char *p, size_t n)
     return port >= 1 && port <= 65535;
 }
 
+/* The next entry between commas of the hosts [at, len), without blanks around it; its length, which
+ * may be 0. *at goes on behind it. */
+static size_t next_host(const char *hosts, size_t len, size_t *at, const char **host_out)
+{
+    const char *p = hosts + *at, *end = memchr(p, ',', len - *at);
+    size_t n = end == NULL ? len - *at : (size_t)(end - p);
+
+    *at += n + 1;
+    while (n > 0 && (p[0] == ' ' || p[0] == '\t')) {
+        p++;
+        n--;
+    }
+    while (n > 0 && (p[n - 1] == ' ' || p[n - 1] == '\t'))
+        n--;
+    *host_out = p;
+    return n;
+}
+
+char *zk_session_library_connect(const char *connect)
+{
+    static const char default_port[] = ":2181";
+    size_t hosts_len = strcspn(connect, "/"), n = 0;
+    /* each entry is longer by the port and its comma at most */
+    char *text = xmalloc(strlen(connect) + (hosts_len + 1) * sizeof default_port + 1);
+
+    for (size_t at = 0; at <= hosts_len;) {
+        const char *host;
+        size_t len = next_host(connect, hosts_len, &at, &host);
+        if (len == 0)
+            continue;
+        if (n > 0)
+            text[n++] = ',';
+        memcpy(text + n, host, len);
+        n += len;
+        /* a colon inside brackets belongs to an IPv6 address */
+        const char *bracket = memchr(host, ']', len);
+        const char *from = bracket == NULL ? host : bracket;
+        if (memchr(from, ':', len - (size_t)(from - host)) == NULL) {
+            memcpy(text + n, default_port, sizeof default_port - 1);
+            n += sizeof default_port - 1;
+        }
+    }
+    memcpy(text + n, connect + hosts_len, strlen(connect + hosts_len) + 1);
+    return text;
+}
+
 enum err coord_check_connect(const char *connect, struct errtext *why)
 {
     size_t hosts_len = connect == NULL ? 0 : strcspn(connect, "/");
@@ -52,15 +98,21 @@ enum err coord_check_connect(const char *connect, struct errtext *why)
                     "zookeeper.connect is empty: \"host1:2181,host2:2181/chroot\" is expected");
         return ERR_INVALID;
     }
-    for (size_t at = 0; at <= hosts_len; count++) {
-        const char *end = memchr(connect + at, ',', hosts_len - at);
-        size_t n = end == NULL ? hosts_len - at : (size_t)(end - connect) - at;
-        if (!host_is_valid(connect + at, n) || count >= HOSTS_MAX) {
+    for (size_t at = 0; at <= hosts_len;) {
+        const char *host;
+        size_t n = next_host(connect, hosts_len, &at, &host);
+        if (n == 0)
+            continue;
+        if (!host_is_valid(host, n) || count >= HOSTS_MAX) {
             errtext_set(why, "zookeeper.connect: \"%.*s\" is not host:port",
-                        (int)size_min(n, HOST_BYTES_MAX), connect + at);
+                        (int)size_min(n, HOST_BYTES_MAX), host);
             return ERR_INVALID;
         }
-        at += n + 1;
+        count++;
+    }
+    if (count == 0) {
+        errtext_set(why, "zookeeper.connect: there is no host in \"%s\"", connect);
+        return ERR_INVALID;
     }
     const char *chroot = connect + hosts_len;
     if (*chroot != 0 && !zk_session_path_is_valid(chroot)) {

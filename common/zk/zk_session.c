@@ -330,7 +330,7 @@ static struct coord *coord_new(const struct coord_options *o, const char *connec
 
     lock_init(&c->lock, LOCK_COORD);
     lock_cond_init(&c->wake);
-    c->connect = xstrdup(connect);
+    c->connect = zk_session_library_connect(connect);
     c->chroot_len = strlen(connect) - strcspn(connect, "/");
     c->session_timeout_ms = o->session_timeout_ms;
     c->negotiated_timeout_ms = o->session_timeout_ms;

@@ -133,6 +133,10 @@ struct coord {
 
 /* ---- zk_session_call.c */
 NODISCARD bool zk_session_path_is_valid(const char *path);
+/* A valid connect string as the C library wants it: as ZooKeeper's Java client reads it, blanks and
+ * empty entries between the commas are left out and a host without a port has 2181. The caller
+ * frees. */
+NODISCARD char *zk_session_library_connect(const char *connect);
 enum err zk_session_err(int zoo_rc);
 /* Takes the call. done runs on this thread only if to is NULL and the call fails at once. */
 void zk_session_submit(struct coord *c, struct zk_session_call *call);

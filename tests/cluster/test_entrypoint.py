@@ -3,6 +3,7 @@
 wurstmeister, bitnami and apache, and that a broker serves with them."""
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -304,3 +305,19 @@ def test_waiting_for_a_cluster_as_compose_files_do(tmp_path):
     assert cub("zk-ready", "zk:2181", "20") == (0, "")
     assert cub("zk-ready", "other:2181", "0")[0] == 1
     assert cub("kafka-ready", "1", "20")[0] == 1 and cub("sr-ready", "x", "1")[0] == 2 and cub()[0] == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+def test_a_volume_of_another_user_is_named(tmp_path):
+    os.chmod(tmp_path, 0o777)
+    for parent in tmp_path.parents[:2]:
+        os.chmod(parent, 0o755)
+    (tmp_path / "volume").mkdir(mode=0o755)
+    (tmp_path / "bin").mkdir()
+    program(tmp_path / "bin" / "kafuka-broker", "#!/bin/sh\nexit 3\n")
+    shutil.copy(ENTRYPOINT, tmp_path / "docker-entrypoint")
+    shutil.copy(ENTRYPOINT.parent / "environment.awk", tmp_path)
+    env = environment(tmp_path, KAFKA_LOG_DIRS=f"{tmp_path}/new,{tmp_path}/volume", **ZK)
+    r = subprocess.run(["sh", str(tmp_path / "docker-entrypoint")], env=env, capture_output=True, text=True, timeout=60, user="nobody")
+    assert r.returncode == 1 and f"{tmp_path}/volume cannot be written: it belongs to user root (0), the broker runs as user nobody" in r.stderr
+    assert not (tmp_path / "server.properties").exists()

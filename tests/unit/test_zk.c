@@ -2,6 +2,7 @@
 /* coord on a real ZooKeeper: calls, watches, sessions, and each trap of the client library. */
 #include "common/base/clock.h"
 #include "common/base/slog.h"
+#include "common/zk/zk_session_internal.h"
 #include "tests/unit/zk_fixture.h"
 
 #include <check.h>
@@ -836,13 +837,33 @@ START_TEST(connect_strings_are_checked)
     } rows[] = {
         {"h:2181", true},  {"h1:1,h2:2/a/b", true}, {"h", true},         {"[::1]:2181/k", true},
         {"", false},       {"/a", false},           {"h:0", false},      {"h:65536", false},
-        {"h:x", false},    {"h:1,", false},         {"h:1,,h:2", false}, {"h:1/a/", false},
-        {"h:1//a", false}, {"h :1", false},         {"[::1", false},     {"h:99999999999", false}};
+        {"h:x", false},    {"h:1,", true},          {"h:1,,h:2", true},  {"h:1/a/", false},
+        {"h:1//a", false}, {"h :1", false},         {"[::1", false},     {"h:99999999999", false},
+        {", ,/a", false},  {" h:1 , h2 ", true},    {"h:1,h 2", false}};
     struct errtext why;
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         ck_assert_msg((coord_check_connect(rows[i].connect, &why) == ERR_OK) == rows[i].is_ok, "%s",
                       rows[i].connect);
+}
+END_TEST
+
+START_TEST(connect_strings_are_read_as_the_java_client_reads_them)
+{
+    static const char *const rows[][2] = {
+        {"h", "h:2181"},
+        {"h/a/b", "h:2181/a/b"},
+        {"h:1", "h:1"},
+        {"h1, h2:2 ,\th3/k", "h1:2181,h2:2,h3:2181/k"},
+        {"h1:1,,h2:2,", "h1:1,h2:2"},
+        {"[::1],[::2]:2/k", "[::1]:2181,[::2]:2/k"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char *text = zk_session_library_connect(rows[i][0]);
+        ck_assert_str_eq(text, rows[i][1]);
+        mem_free(text);
+    }
 }
 END_TEST
 
@@ -880,6 +901,7 @@ int main(void)
     tcase_add_unchecked_fixture(t, start_server, stop_server);
     alarm(300); /* without forks Check cannot end a test that hangs */
     tcase_add_test(t, connect_strings_are_checked);
+    tcase_add_test(t, connect_strings_are_read_as_the_java_client_reads_them);
     tcase_add_test(t, tls_and_acl_settings_are_refused_with_a_reason);
     tcase_add_test(t, a_node_is_created_read_set_listed_and_deleted);
     tcase_add_test(t, null_data_and_empty_data_are_told_apart);
