@@ -270,7 +270,7 @@ enum err fetch_list_apply(struct fetch_list *l, const struct kp_FetchRequest *re
             rc = part_apply(l, t, &ft->partitions[j], parts_max);
         topic_put(l, t); /* named without partitions */
     }
-    if (rc == ERR_OK)
+    if (rc == ERR_OK && req->session_epoch > 0) /* others name all that they want */
         list_forget(l, req);
     return rc;
 }

@@ -53,6 +53,13 @@ class Both:
                 wait_until(lambda: self._led(c, name, partitions), 60, f"{address} to lead {name}")
         return answer
 
+    def find_group(self, group):
+        """Until both say where the group's coordinator is and it has loaded the group's partition."""
+        for address in self.addresses:
+            with Peer(address) as c:
+                wait_until(lambda: c.call("FindCoordinator", 1, {"key": group, "key_type": 0})["error_code"] == 0, 60, f"{address}: coordinator")
+                wait_until(lambda: c.call("DescribeGroups", 0, {"groups": [group]})["groups"][0]["error_code"] == 0, 60, f"{address}: group")
+
     @staticmethod
     def _created(c, request):
         (topic,) = c.call("CreateTopics", 5, request)["topics"]

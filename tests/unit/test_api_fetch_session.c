@@ -52,12 +52,19 @@ static void apply(struct fetch_list *l, const char *topic, fetch_partition *part
     ck_assert_int_eq(fetch_list_apply(l, &req, 100), ERR_OK);
 }
 
-static void forget(struct fetch_list *l, const char *topic, int32_t *parts, int32_t count)
+static void forget_at(struct fetch_list *l, int32_t epoch, const char *topic, int32_t *parts,
+                      int32_t count)
 {
     struct kp_FetchRequest_ForgottenTopic t = {
         .topic = str_of(topic), .partitions = parts, .partitions_count = count};
-    struct kp_FetchRequest req = {.forgotten_topics_data = &t, .forgotten_topics_data_count = 1};
+    struct kp_FetchRequest req = {
+        .session_epoch = epoch, .forgotten_topics_data = &t, .forgotten_topics_data_count = 1};
     ck_assert_int_eq(fetch_list_apply(l, &req, 100), ERR_OK);
+}
+
+static void forget(struct fetch_list *l, const char *topic, int32_t *parts, int32_t count)
+{
+    forget_at(l, 1, topic, parts, count);
 }
 
 START_TEST(named_partitions_are_added_and_changed_and_become_dirty)
@@ -105,6 +112,23 @@ START_TEST(forgotten_partitions_are_gone_with_their_watch)
     ck_assert_int_eq(l.count, 0);
     ck_assert_int_eq(l.topic_count, 0);
     forget(&l, "t", last, 3); /* unknown by now */
+    fetch_list_fini(&l);
+}
+END_TEST
+
+/* Epochs 0 and -1 name all that is wanted; Kafka does not look at the forgotten topics there. */
+START_TEST(only_an_incremental_fetch_forgets)
+{
+    struct fetch_list l;
+    fetch_list_init(&l, loop_a, false, false, no_news, NULL);
+    fetch_partition p[] = {{.partition = 0}};
+    int32_t gone[] = {0};
+    apply(&l, "t", p, 1);
+    forget_at(&l, 0, "t", gone, 1);
+    forget_at(&l, -1, "t", gone, 1);
+    ck_assert_int_eq(l.count, 1);
+    forget_at(&l, 1, "t", gone, 1);
+    ck_assert_int_eq(l.count, 0);
     fetch_list_fini(&l);
 }
 END_TEST
@@ -324,6 +348,7 @@ int main(void)
     tcase_add_checked_fixture(t, start, stop);
     tcase_add_test(t, named_partitions_are_added_and_changed_and_become_dirty);
     tcase_add_test(t, forgotten_partitions_are_gone_with_their_watch);
+    tcase_add_test(t, only_an_incremental_fetch_forgets);
     tcase_add_test(t, what_was_read_goes_behind_what_was_not);
     tcase_add_test(t, news_make_a_quiet_partition_dirty_again);
     tcase_add_test(t, many_partitions_and_topics_are_found_and_the_limit_holds);
