@@ -21,6 +21,7 @@ enum {
     FLUSH_BYTES = 65536, /* of output at once */
     SUBSCRIBE_MAX = 1,
     COORDINATOR_TIMEOUT_MS = 5000,
+    OFFSETS_TIMEOUT_MS = 5000,
     COORDINATOR_VERSION = 2 /* before the batched form */
 };
 
@@ -98,6 +99,9 @@ struct consumer {
      * written */
     rd_kafka_t *group_rk;
     rd_kafka_topic_partition_list_t *printed;
+    int64_t
+        reset_offset; /* where nothing is committed; RD_KAFKA_OFFSET_INVALID: librdkafka decides */
+    bool is_topic_missing;
 };
 
 static void forget_printed(struct consumer *c)
@@ -275,6 +279,7 @@ static int run_without_group(struct consumer *c, rd_kafka_t *rk)
         .is_excluding = opts_has(c->o, "blacklist"),
         .partition = (int32_t)opts_int(c->o, "partition", -1),
         .offset = c->offset,
+        .has_told_missing = c->is_topic_missing,
     };
     struct reader *reader = reader_open(&ro);
     int rc;
@@ -310,6 +315,40 @@ static void warn_without_coordinator(const struct consumer *c, const struct prop
     admin_close(&a);
 }
 
+/* Where the group goes on in each partition. Left to librdkafka, a partition without a committed
+ * offset waits a tenth of a second before it asks for its beginning or end. What cannot be found
+ * here is left to it after all. */
+static void find_offsets(const struct consumer *c, rd_kafka_t *rk,
+                         rd_kafka_topic_partition_list_t *list)
+{
+    rd_kafka_topic_partition_list_t *committed, *fresh;
+
+    if (c->reset_offset == RD_KAFKA_OFFSET_INVALID)
+        return;
+    committed = rd_kafka_topic_partition_list_copy(list);
+    fresh = rd_kafka_topic_partition_list_new(list->cnt);
+    if (rd_kafka_committed(rk, committed, OFFSETS_TIMEOUT_MS) == RD_KAFKA_RESP_ERR_NO_ERROR)
+        for (int i = 0; i < committed->cnt; i++)
+            if (committed->elems[i].err == RD_KAFKA_RESP_ERR_NO_ERROR &&
+                committed->elems[i].offset == RD_KAFKA_OFFSET_INVALID)
+                rd_kafka_topic_partition_list_add(fresh, committed->elems[i].topic,
+                                                  committed->elems[i].partition)
+                    ->offset = c->reset_offset;
+    if (fresh->cnt > 0 &&
+        rd_kafka_offsets_for_times(rk, fresh, OFFSETS_TIMEOUT_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        for (int i = 0; i < fresh->cnt; i++) {
+            rd_kafka_topic_partition_t *tp = rd_kafka_topic_partition_list_find(
+                list, fresh->elems[i].topic, fresh->elems[i].partition);
+
+            if (tp != NULL && fresh->elems[i].err == RD_KAFKA_RESP_ERR_NO_ERROR &&
+                fresh->elems[i].offset >= 0)
+                tp->offset = fresh->elems[i].offset;
+        }
+    }
+    rd_kafka_topic_partition_list_destroy(committed);
+    rd_kafka_topic_partition_list_destroy(fresh);
+}
+
 /* What is printed of a partition that goes is written and stored before, so that the commit with
  * which it goes has it. */
 static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
@@ -319,7 +358,9 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t what,
     bool is_assign = what == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
     rd_kafka_error_t *e = NULL;
 
-    if (!is_assign)
+    if (is_assign)
+        find_offsets(c, rk, list);
+    else
         flush_out(c);
     if (strcmp(rd_kafka_rebalance_protocol(rk), "COOPERATIVE") == 0)
         e = is_assign ? rd_kafka_incremental_assign(rk, list)
@@ -409,6 +450,10 @@ static enum err choose_offset(struct consumer *c, const struct props *p, struct 
                         strcmp(reset, "smallest") == 0
                     ? RD_KAFKA_OFFSET_BEGINNING
                     : RD_KAFKA_OFFSET_END;
+    c->reset_offset = c->offset == RD_KAFKA_OFFSET_BEGINNING || strcmp(reset, "latest") == 0 ||
+                              strcmp(reset, "largest") == 0
+                          ? c->offset
+                          : RD_KAFKA_OFFSET_INVALID;
     if (text == NULL)
         return ERR_OK;
     if (strcmp(text, "earliest") == 0)
@@ -556,7 +601,8 @@ static int run(const struct opts *o)
     }
     bootstrap = rdkafka_bootstrap(o, &props, true);
     if (bootstrap != NULL)
-        rc = rdkafka_check_reachable(o, bootstrap, &props, opts_text(o, "topic", NULL));
+        rc = rdkafka_check_reachable(o, bootstrap, &props, opts_text(o, "topic", NULL),
+                                     &c.is_topic_missing);
     if (bootstrap != NULL && rc < 0)
         rc = connect_and_run(&c, &props, bootstrap);
 out:

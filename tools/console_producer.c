@@ -373,7 +373,7 @@ static int run(const struct opts *o)
     p.is_sync |= strcmp(props_get(&props, "producer.type", ""), "sync") == 0;
     bootstrap = rdkafka_bootstrap(o, &props, false);
     if (bootstrap != NULL)
-        rc = rdkafka_check_reachable(o, bootstrap, &props, NULL);
+        rc = rdkafka_check_reachable(o, bootstrap, &props, NULL, NULL);
     if (bootstrap != NULL && rc < 0)
         rc = produce(&p, &props, bootstrap);
 out:

@@ -395,7 +395,7 @@ static int run(const struct opts *o)
     else
         bootstrap = rdkafka_bootstrap(o, &props, false);
     if (bootstrap != NULL)
-        rc = rdkafka_check_reachable(o, bootstrap, &props, NULL);
+        rc = rdkafka_check_reachable(o, bootstrap, &props, NULL, NULL);
     if (bootstrap != NULL && rc < 0)
         rc = connect_and_measure(&p, &props, bootstrap);
     mem_free(bootstrap);

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from cluster import BUILD, free_ports, wait_until
+from cluster import BUILD, free_ports, kcat, wait_until
 
 
 @pytest.fixture
@@ -279,6 +279,28 @@ def test_zookeeper_that_is_away_is_told(make_cluster):
     wait_until(lambda: ready() == ["ready", "200"] and tool("healthcheck").returncode == 0 and tool("describe").returncode == 0, 60,
                "all to be well again")
     assert all(b["no_zookeeper"] is None for b in json.loads(tool("describe", "--json").stdout)["brokers"])
+
+
+@pytest.mark.parametrize("partition", [0, 5])
+def test_empty_partitions_do_not_hold_up_the_others(cli, partition):
+    """A broker that is asked for an empty partition alone waits, and what another one has must not wait with it."""
+    topic = f"sparse-{partition}"
+    cli("topics", "--create", "--topic", topic, "--replica-assignment", ",".join("0" * 6))
+    kcat("-b", cli.cluster.bootstrap, "-P", "-t", topic, "-p", str(partition), stdin=b"here\n")
+    began = time.monotonic()
+    r = cli("console-consumer", "--topic", topic, "--from-beginning", "--max-messages", 1, "--consumer-property", "fetch.wait.max.ms=20000")
+    assert r.stdout == "here\n" and time.monotonic() - began < 15
+
+
+def test_a_group_begins_where_auto_offset_reset_says_and_goes_on_where_it_was(cli):
+    cli("topics", "--create", "--topic", "resumed", "--partitions", 3, "--replication-factor", 1)
+    cli("console-producer", "--topic", "resumed", stdin="1\n2\n3\n")
+    group = ("--topic", "resumed", "--group", "resumed-group", "--timeout-ms", 30000)
+    assert sorted(cli("console-consumer", *group, "--from-beginning", "--max-messages", 3).stdout.split()) == ["1", "2", "3"]
+    cli("console-producer", "--topic", "resumed", stdin="4\n")
+    assert cli("console-consumer", *group, "--from-beginning", "--max-messages", 1).stdout.split() == ["4"]
+    none = cli("console-consumer", "--topic", "resumed", "--group", "other", "--timeout-ms", 5000)
+    assert none.stdout == "" and "Processed a total of 0 messages" in none.stderr
 
 
 def test_a_consumer_of_a_missing_topic_says_so(cli):

@@ -394,7 +394,7 @@ char *rdkafka_bootstrap(const struct opts *o, const struct props *p, bool has_zo
 }
 
 /* Nothing comes of a mistyped topic, and the brokers may make it: say so. */
-static void warn_of_missing_topic(const struct opts *o, struct admin *a, const struct props *p,
+static bool warn_of_missing_topic(const struct opts *o, struct admin *a, const struct props *p,
                                   const char *topic)
 {
     struct kp_MetadataResponse m;
@@ -402,7 +402,7 @@ static void warn_of_missing_topic(const struct opts *o, struct admin *a, const s
 
     if (admin_metadata(a, &topic, 1, &m, &why) != ERR_OK || m.topics_count != 1 ||
         m.topics[0].error_code != KE_UNKNOWN_TOPIC_OR_PARTITION)
-        return;
+        return false;
     if (strcasecmp(props_get(p, "allow.auto.create.topics", "true"), "true") == 0)
         opts_warn(o,
                   "topic %s does not exist; the brokers are asked to create it, as Kafka's console "
@@ -410,10 +410,11 @@ static void warn_of_missing_topic(const struct opts *o, struct admin *a, const s
                   topic);
     else
         opts_warn(o, "topic %s does not exist; waiting for it", topic);
+    return true;
 }
 
 int rdkafka_check_reachable(const struct opts *o, const char *bootstrap, const struct props *p,
-                            const char *topic)
+                            const char *topic, bool *is_missing_out)
 {
     struct admin a;
     struct bclient *c;
@@ -426,7 +427,7 @@ int rdkafka_check_reachable(const struct opts *o, const char *bootstrap, const s
     if (rc == ERR_OK)
         rc = admin_client(&a, ADMIN_ANY, &c, &why);
     if (rc == ERR_OK && topic != NULL)
-        warn_of_missing_topic(o, &a, p, topic);
+        *is_missing_out = warn_of_missing_topic(o, &a, p, topic);
     admin_close(&a);
     return rc == ERR_OK ? -1 : opts_fail(o, "%s", why.text);
 }

@@ -49,9 +49,10 @@ NODISCARD enum err rdkafka_load_props(const struct opts *o, const char *file_opt
 char *rdkafka_bootstrap(const struct opts *o, const struct props *p, bool has_zookeeper);
 
 /* Opens and closes one connection, so that an unreachable cluster is one clear line at once rather
- * than a long silence. -1 to go on. Only plain connections are tried. */
+ * than a long silence. -1 to go on. Only plain connections are tried. topic: NULL, or one to read,
+ * which is warned of when it does not exist; *is_missing_out says that it was. */
 int rdkafka_check_reachable(const struct opts *o, const char *bootstrap, const struct props *p,
-                            const char *topic);
+                            const char *topic, bool *is_missing_out);
 
 /* Makes the client; conf is consumed. arg is what rdkafka_arg() gives in its callbacks; o and arg
  * must outlive it. One client a process. NULL: a line was printed. */

@@ -124,11 +124,45 @@ static void resolve_offsets(struct reader *r, rd_kafka_topic_partition_list_t *f
     rd_kafka_topic_partition_list_destroy(asked);
 }
 
+static int by_emptiness(const void *x, const void *y, void *opaque UNUSED)
+{
+    const rd_kafka_topic_partition_t *a = x, *b = y;
+
+    return (a->opaque != NULL) - (b->opaque != NULL);
+}
+
+/* Partitions with records come first. A broker that is asked for an empty one alone waits for a
+ * record (fetch.wait.max.ms), and librdkafka cannot ask it for the others meanwhile. */
+static void put_empty_last(struct reader *r, rd_kafka_topic_partition_list_t *fresh)
+{
+    rd_kafka_topic_partition_list_t *ends = rd_kafka_topic_partition_list_new(fresh->cnt);
+
+    for (int i = 0; i < fresh->cnt; i++)
+        if (fresh->elems[i].offset >= 0)
+            rd_kafka_topic_partition_list_add(ends, fresh->elems[i].topic,
+                                              fresh->elems[i].partition)
+                ->offset = RD_KAFKA_OFFSET_END;
+    if (ends->cnt > 1 && rd_kafka_offsets_for_times(r->ro.rk, ends, OFFSETS_TIMEOUT_MS) ==
+                             RD_KAFKA_RESP_ERR_NO_ERROR) {
+        for (int i = 0; i < ends->cnt; i++) {
+            rd_kafka_topic_partition_t *tp = rd_kafka_topic_partition_list_find(
+                fresh, ends->elems[i].topic, ends->elems[i].partition);
+
+            if (tp != NULL && ends->elems[i].offset >= 0 && tp->offset >= ends->elems[i].offset)
+                tp->opaque = r; /* marks it */
+        }
+        rd_kafka_topic_partition_list_sort(fresh, by_emptiness, NULL);
+    }
+    rd_kafka_topic_partition_list_destroy(ends);
+}
+
 /* False: a line was printed. */
 static bool begin_partitions(struct reader *r, rd_kafka_topic_partition_list_t *fresh)
 {
     if (fresh->cnt > 0)
         resolve_offsets(r, fresh);
+    if (fresh->cnt > 1 && r->ro.offset != RD_KAFKA_OFFSET_END)
+        put_empty_last(r, fresh);
     for (int i = 0; i < fresh->cnt; i++) {
         const rd_kafka_topic_partition_t *tp = &fresh->elems[i];
         struct reader_topic *t = find_topic(r, tp->topic);
@@ -167,7 +201,7 @@ static bool take_metadata(struct reader *r, const struct rd_kafka_metadata *m,
             return false;
         }
         if (mt->partition_cnt == 0) {
-            if (!r->has_warned)
+            if (!r->has_warned && !r->ro.has_told_missing)
                 opts_warn(r->ro.o, "topic %s is not there yet (%s); waiting for it", mt->topic,
                           rd_kafka_err2name(mt->err));
             r->has_warned = true;
@@ -250,6 +284,21 @@ static bool take_error(struct reader *r, const rd_kafka_message_t *m)
     }
 }
 
+/* What has arrived, waiting for the first of it only: rd_kafka_consume_batch_queue() waits for a
+ * full batch. */
+static ssize_t take_batch(struct reader *r, int timeout_ms)
+{
+    ssize_t n = rd_kafka_consume_batch_queue(r->queue, 0, r->batch, BATCH_MAX);
+
+    if (n != 0)
+        return n;
+    r->batch[0] = rd_kafka_consume_queue(r->queue, timeout_ms);
+    if (r->batch[0] == NULL)
+        return 0;
+    n = rd_kafka_consume_batch_queue(r->queue, 0, r->batch + 1, BATCH_MAX - 1);
+    return 1 + (n > 0 ? n : 0);
+}
+
 ssize_t reader_poll(struct reader *r, int timeout_ms,
                     bool (*found)(void *arg, rd_kafka_message_t *m), void *arg)
 {
@@ -265,7 +314,7 @@ ssize_t reader_poll(struct reader *r, int timeout_ms,
     if (now + timeout_ms > r->next_refresh_ms)
         timeout_ms = (int)i64_max(r->next_refresh_ms - now, 0);
     (void)rd_kafka_poll(r->ro.rk, 0);
-    n = rd_kafka_consume_batch_queue(r->queue, timeout_ms, r->batch, BATCH_MAX);
+    n = take_batch(r, timeout_ms);
     for (ssize_t i = 0; i < n; i++) {
         rd_kafka_message_t *m = r->batch[i];
 

@@ -21,6 +21,7 @@ struct reader_options {
     bool with_internal;                   /* pattern: internal topics too */
     int32_t partition;                    /* -1: all */
     int64_t offset;                       /* where to begin: a number or RD_KAFKA_OFFSET_... */
+    bool has_told_missing;                /* that topic is not there has been said */
     int64_t refresh_ms;                   /* between looks for new partitions; 0: the default */
 };
 
