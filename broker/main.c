@@ -23,7 +23,8 @@
 enum { EXIT_USAGE = 2 };
 
 struct arguments {
-    const char *file;
+    const char **files; /* one; with only_check any number */
+    int file_count;
     struct props overrides;
     const char *log_file;
     bool is_daemon, only_check;
@@ -31,6 +32,7 @@ struct arguments {
 
 static const char usage[] =
     "usage: kafuka-broker [options] FILE\n"
+    "       kafuka-broker --check-config [--override KEY=VALUE] FILE...\n"
     "\n"
     "Runs a broker with the options of FILE, a properties file as Kafka's server.properties.\n"
     "\n"
@@ -40,7 +42,7 @@ static const char usage[] =
     "                        default kafuka-broker.log in the first log dir\n"
     "  --version             prints the version\n"
     "  --help                prints this\n"
-    "  --check-config        only says whether a broker would take FILE and the overrides\n"
+    "  --check-config        only says of each FILE whether a broker would take its options\n"
     "  --help-config         prints every option that FILE can have: what it is, what it may be,\n"
     "                        and whether it works, has no effect yet, has no meaning here, or\n"
     "                        stops the start\n"
@@ -133,10 +135,10 @@ static int parse_argument(int argc, char **argv, int *i, struct arguments *a)
         a->log_file = value;
     else if (arg[0] == '-' && arg[1] != 0)
         return bad_usage("unknown option, or one without its value", arg);
-    else if (a->file != NULL)
-        return bad_usage("only one properties file is read", arg);
-    else
-        a->file = arg;
+    else {
+        a->files = xrealloc(a->files, ((size_t)a->file_count + 1) * sizeof a->files[0]);
+        a->files[a->file_count++] = arg;
+    }
     return GO_ON;
 }
 
@@ -147,7 +149,11 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
         if (status != GO_ON)
             return status;
     }
-    return a->file != NULL ? GO_ON : bad_usage("no properties file is named", "FILE");
+    if (a->file_count == 0)
+        return bad_usage("no properties file is named", "FILE");
+    if (a->file_count > 1 && !a->only_check)
+        return bad_usage("only one properties file is read", a->files[1]);
+    return GO_ON;
 }
 
 /* ---- process */
@@ -231,16 +237,17 @@ static enum err open_log_file(const struct arguments *a, const struct config *c,
     return rc;
 }
 
-static enum err load_config(const struct arguments *a, struct config **out, struct errtext *why)
+static enum err load_config(const struct arguments *a, const char *path, struct config **out,
+                            struct errtext *why)
 {
     struct config *c = config_new();
     struct props file = {0};
-    enum err rc = props_read_file(&file, a->file, why);
+    enum err rc = props_read_file(&file, path, why);
 
     if (rc == ERR_OK) {
         rc = config_set_all(c, &file, CONFIG_SOURCE_STATIC, why);
         if (rc != ERR_OK)
-            errtext_wrap(why, "%s", a->file);
+            errtext_wrap(why, "%s", path);
     }
     if (rc == ERR_OK)
         rc = config_set_all(c, &a->overrides, CONFIG_SOURCE_STATIC, why);
@@ -255,36 +262,52 @@ static enum err load_config(const struct arguments *a, struct config **out, stru
     return rc;
 }
 
-/* What a start checks besides, as far as it needs neither disk nor network. */
-static enum err check_config(const struct config *c, struct errtext *why)
+/* What a start checks, as far as it needs neither disk nor network. */
+static enum err check_file(const struct arguments *a, const char *path, struct errtext *why)
 {
-    struct listener *listeners;
-    struct wanted_topics *wanted;
-    int count;
-    enum err rc = listeners_from_config(c, &listeners, &count, why);
+    struct config *c = NULL;
+    struct listener *listeners = NULL;
+    struct wanted_topics *wanted = NULL;
+    int count = 0;
+    enum err rc = load_config(a, path, &c, why);
 
     if (rc != ERR_OK)
         return rc;
-    listeners_free(&listeners, count);
-    rc = wanted_topics_parse(c, &wanted, why);
-    if (rc != ERR_OK)
-        return rc;
-    wanted_topics_free(&wanted);
-    config_log_no_effect(c, 1U << CONFIG_SOURCE_STATIC);
-    return ERR_OK;
+    rc = listeners_from_config(c, &listeners, &count, why);
+    if (rc == ERR_OK) {
+        listeners_free(&listeners, count);
+        rc = wanted_topics_parse(c, &wanted, why);
+    }
+    if (rc == ERR_OK) {
+        wanted_topics_free(&wanted);
+        config_log_no_effect(c, 1U << CONFIG_SOURCE_STATIC);
+    }
+    config_free(&c);
+    return rc;
 }
 
-int main(int argc, char **argv)
+static int check_files(const struct arguments *a)
 {
-    struct arguments a = {0};
+    int status = EXIT_SUCCESS;
+
+    for (int i = 0; i < a->file_count; i++) {
+        struct errtext why = {""};
+        if (check_file(a, a->files[i], &why) == ERR_OK) {
+            (void)printf("%s: a broker would take these options\n", a->files[i]);
+            continue;
+        }
+        if (strncmp(why.text, a->files[i], strlen(a->files[i])) != 0)
+            errtext_wrap(&why, "%s", a->files[i]);
+        status = fail(why.text);
+    }
+    return status;
+}
+
+static int run(const struct arguments *a)
+{
     struct config *config = NULL;
     struct errtext why = {""};
-    int status = parse_arguments(argc, argv, &a);
 
-    if (status != GO_ON) {
-        props_fini(&a.overrides);
-        return status;
-    }
     /* few arenas: a broker's threads allocate little, and each arena keeps what it once had */
     (void)mallopt(M_ARENA_MAX, 2);
     (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
@@ -292,24 +315,26 @@ int main(int argc, char **argv)
     (void)descriptors_raise_limit();
     fault_init();
     set_signals();
-    enum err rc = load_config(&a, &config, &why);
-    if (a.only_check) {
-        if (rc == ERR_OK)
-            rc = check_config(config, &why);
-        config_free(&config);
-        props_fini(&a.overrides);
-        if (rc == ERR_OK)
-            (void)printf("%s: a broker would take these options\n", a.file);
-        return rc == ERR_OK ? EXIT_SUCCESS : fail(why.text);
-    }
-    if (rc == ERR_OK && a.is_daemon)
+    enum err rc = load_config(a, a->files[0], &config, &why);
+    if (rc == ERR_OK && a->is_daemon)
         go_to_background(); /* before any thread is made */
     if (rc == ERR_OK)
-        rc = open_log_file(&a, config, &why);
+        rc = open_log_file(a, config, &why);
     if (rc == ERR_OK)
         rc = run_broker(config, on_started, &why);
     else
         config_free(&config);
-    props_fini(&a.overrides);
     return rc == ERR_OK ? EXIT_SUCCESS : fail(why.text);
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments a = {0};
+    int status = parse_arguments(argc, argv, &a);
+
+    if (status == GO_ON)
+        status = a.only_check ? check_files(&a) : run(&a);
+    props_fini(&a.overrides);
+    mem_free(a.files);
+    return status;
 }

@@ -8,6 +8,7 @@
 #include "tools/lib/admin.h"
 #include "tools/lib/tool.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -357,10 +358,16 @@ static void tell_no_effect(struct admin *a, const struct opts *o, const char *to
     request.resources = &resource;
     request.resources_count = 1;
     request.include_documentation = true;
-    if (n == 0 || admin_call(a, ADMIN_ANY, KP_API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request,
-                             &response, NULL, &why) != ERR_OK)
-        return;
-    for (int32_t i = 0; response.results_count == 1 && i < response.results[0].configs_count; i++)
+    for (int tries = 0; n > 0 && tries < 100; tries++) {
+        if (admin_call(a, ADMIN_ANY, KP_API_DESCRIBE_CONFIGS, BCLIENT_NEWEST, &request, &response,
+                       NULL, &why) != ERR_OK ||
+            response.results_count != 1)
+            return;
+        if (response.results[0].error_code != KE_UNKNOWN_TOPIC_OR_PARTITION)
+            break;
+        (void)poll(NULL, 0, 20); /* the broker has not heard of it yet */
+    }
+    for (int32_t i = 0; n > 0 && i < response.results[0].configs_count; i++)
         topic_config_tell_documented(
             arena_strdup(&a->arena, response.results[0].configs[i].name.p,
                          (size_t)i32_max(response.results[0].configs[i].name.len, 0)),

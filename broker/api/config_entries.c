@@ -73,10 +73,9 @@ void config_entry_default(const struct zkdoc_kv *kv, struct config_entry *e)
                                .option = o,
                                .value = is_secret ? NULL : kv->value,
                                .source = CONFIG_SOURCE_DYNAMIC_DEFAULT,
-                               .is_sensitive = is_secret};
+                               .is_sensitive = is_secret,
+                               .is_read_only = o == NULL};
     add_layer(e, e->name, kv->value, e->source);
-    if (o != NULL && o->default_text != NULL)
-        add_layer(e, e->name, o->default_text, CONFIG_SOURCE_DEFAULT);
 }
 
 void config_entries_created(struct request *r, const struct topic_create_item *item,

@@ -64,7 +64,7 @@ static struct str documentation(struct describe_task *t, const struct option *o)
 {
     struct buf text = {0};
     if (o == NULL)
-        return STR_NULL;
+        return STR_LIT("It " OPTION_NO_EFFECT "this broker does not know it");
     if (option_has_effect(o))
         return str_of(o->help);
     buf_printf(&text, "%s. It " OPTION_NO_EFFECT "%s", o->help, o->why);
@@ -72,6 +72,13 @@ static struct str documentation(struct describe_task *t, const struct option *o)
     t->no_memory |= copy.p == NULL;
     buf_fini(&text);
     return copy;
+}
+
+static int8_t told_type(const struct option *o)
+{
+    return o == NULL                                 ? 0
+           : (o->flags & OPTION_TOLD_AS_STRING) != 0 ? (int8_t)OPTION_STRING
+                                                     : (int8_t)o->type;
 }
 
 static void add_entry(struct describe_task *t, result *to, const struct config_entry *e)
@@ -85,7 +92,7 @@ static void add_entry(struct describe_task *t, result *to, const struct config_e
     a->is_default = t->task.request->api_version == 0 && e->source == CONFIG_SOURCE_DEFAULT;
     a->config_source = (int8_t)e->source;
     a->is_sensitive = e->is_sensitive;
-    a->config_type = e->option == NULL ? 0 : (int8_t)e->option->type;
+    a->config_type = told_type(e->option);
     a->documentation = req_of(t)->include_documentation ? documentation(t, e->option) : STR_NULL;
     if (req_of(t)->include_synonyms)
         add_synonyms(t, e, a);

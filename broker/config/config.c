@@ -303,6 +303,8 @@ static int64_t default_memory(void)
 
 static void fill_defaults(struct config *c)
 {
+    if (c->ssl_enabled_protocols.count == 0)
+        list_set_one(&c->ssl_enabled_protocols, rows[CONFIG_ssl_enabled_protocols].default_text);
     if (c->log_dirs.count == 0)
         list_set_one(&c->log_dirs, c->log_dir);
     if (c->zookeeper_connection_timeout_ms == INT32_MIN)
@@ -360,13 +362,10 @@ static const struct {
     {CONFIG_controller_socket_timeout_ms, 1, INT32_MAX},
     {CONFIG_replica_socket_timeout_ms, 1, INT32_MAX},
     {CONFIG_default_replication_factor, 1, INT16_MAX},
-    {CONFIG_log_flush_scheduler_interval_ms, 0, INT64_MAX},
-    {CONFIG_log_flush_interval_ms, 0, INT64_MAX},
     {CONFIG_log_flush_offset_checkpoint_interval_ms, 1, INT32_MAX},
     {CONFIG_log_flush_start_offset_checkpoint_interval_ms, 1, INT32_MAX},
     {CONFIG_log_cleaner_dedupe_buffer_size, 0, INT64_MAX},
     {CONFIG_log_retention_bytes, -1, INT64_MAX},
-    {CONFIG_log_roll_jitter_ms, 0, INT64_MAX},
     {CONFIG_replica_lag_time_max_ms, 1, INT64_MAX},
     {CONFIG_replica_fetch_min_bytes, 0, INT32_MAX},
     {CONFIG_replica_fetch_wait_max_ms, 0, INT32_MAX},
@@ -412,6 +411,37 @@ static void bring_into_limits(struct config *c)
     }
 }
 
+/* The first must not be larger than the second. */
+static const enum config_option ordered[][2] = {
+    {CONFIG_log_cleaner_min_compaction_lag_ms, CONFIG_log_cleaner_max_compaction_lag_ms},
+    {CONFIG_replica_fetch_wait_max_ms, CONFIG_replica_socket_timeout_ms},
+    {CONFIG_replica_fetch_wait_max_ms, CONFIG_replica_lag_time_max_ms},
+    {CONFIG_group_consumer_min_heartbeat_interval_ms, CONFIG_group_consumer_heartbeat_interval_ms},
+    {CONFIG_group_consumer_heartbeat_interval_ms, CONFIG_group_consumer_max_heartbeat_interval_ms},
+    {CONFIG_group_consumer_min_session_timeout_ms, CONFIG_group_consumer_session_timeout_ms},
+    {CONFIG_group_consumer_session_timeout_ms, CONFIG_group_consumer_max_session_timeout_ms},
+    {CONFIG_group_share_min_heartbeat_interval_ms, CONFIG_group_share_heartbeat_interval_ms},
+    {CONFIG_group_share_heartbeat_interval_ms, CONFIG_group_share_max_heartbeat_interval_ms},
+    {CONFIG_group_share_min_session_timeout_ms, CONFIG_group_share_session_timeout_ms},
+    {CONFIG_group_share_session_timeout_ms, CONFIG_group_share_max_session_timeout_ms},
+    {CONFIG_group_share_min_record_lock_duration_ms, CONFIG_group_share_record_lock_duration_ms},
+    {CONFIG_group_share_record_lock_duration_ms, CONFIG_group_share_max_record_lock_duration_ms},
+};
+
+static enum err check_order(const struct config *c, struct errtext *why)
+{
+    for (size_t i = 0; i < ARRAY_LEN(ordered); i++) {
+        const struct option *a = &rows[ordered[i][0]], *b = &rows[ordered[i][1]];
+        int64_t x = number_at(c, a), y = number_at(c, b);
+        if (x <= y)
+            continue;
+        errtext_set(why, "%s (%" PRId64 ") must not be larger than %s (%" PRId64 ")", a->name, x,
+                    b->name, y);
+        return ERR_INVALID;
+    }
+    return ERR_OK;
+}
+
 static enum err check_together(const struct config *c, struct errtext *why)
 {
     enum err rc = check_promises(c, why);
@@ -434,25 +464,34 @@ static enum err check_together(const struct config *c, struct errtext *why)
     if (c->log_retention_ms == 0)
         return refuse(why, "log.retention.ms (or .minutes, .hours) must not be 0: -1 keeps records "
                            "for ever");
-    if (c->log_roll_ms < 1)
-        return refuse(why, "log.roll.ms must be at least 1");
-    if (c->log_cleaner_threads > 0 &&
-        c->log_cleaner_dedupe_buffer_size / c->log_cleaner_threads <= 1 << 20)
+    if (c->log_cleaner_threads == 0)
+        return refuse(why, "log.cleaner.threads must be at least 1; log.cleaner.enable=false stops "
+                           "compaction");
+    if (c->log_cleaner_dedupe_buffer_size / c->log_cleaner_threads <= 1 << 20)
         return refuse(why, "log.cleaner.dedupe.buffer.size must be more than 1048576 for each of "
                            "log.cleaner.threads");
-    if (c->log_cleaner_min_compaction_lag_ms > c->log_cleaner_max_compaction_lag_ms)
-        return refuse(why, "log.cleaner.min.compaction.lag.ms must not be larger than "
-                           "log.cleaner.max.compaction.lag.ms");
     if (c->security_inter_broker_protocol != NULL &&
         config_is_given(c, CONFIG_security_inter_broker_protocol) &&
         config_is_given(c, CONFIG_inter_broker_listener_name))
         return refuse(why, "only one of inter.broker.listener.name and "
                            "security.inter.broker.protocol can be set");
-    if (c->replica_fetch_wait_max_ms > c->replica_socket_timeout_ms)
-        return refuse(why, "replica.socket.timeout.ms must be at least replica.fetch.wait.max.ms");
-    if (c->replica_fetch_wait_max_ms > c->replica_lag_time_max_ms)
-        return refuse(why, "replica.lag.time.max.ms must be at least replica.fetch.wait.max.ms");
-    return ERR_OK;
+    if (config_is_given(c, CONFIG_node_id) && config_is_given(c, CONFIG_broker_id) &&
+        c->node_id != c->broker_id)
+        return refuse(why, "node.id is another name of broker.id: both must be the same");
+    if (c->offsets_commit_required_acks > c->offsets_topic_replication_factor)
+        return refuse(why, "offsets.commit.required.acks must not be larger than "
+                           "offsets.topic.replication.factor");
+    if (c->max_connections_per_ip == 0 && c->max_connections_per_ip_overrides.count == 0)
+        return refuse(why, "max.connections.per.ip=0 needs max.connections.per.ip.overrides, or "
+                           "nobody could connect");
+    int64_t queued = strtoll(config_text(c, &rows[CONFIG_queued_max_request_bytes]), NULL, 10);
+    if (queued > 0 && queued < c->socket_request_max_bytes)
+        return refuse(why, "queued.max.request.bytes must be at least socket.request.max.bytes");
+    if (c->connections_max_idle_ms >= 0 &&
+        c->connections_max_idle_ms <= c->connection_failed_authentication_delay_ms)
+        return refuse(why, "connections.max.idle.ms must be larger than "
+                           "connection.failed.authentication.delay.ms");
+    return check_order(c, why);
 }
 
 enum err config_finish(struct config *c, struct errtext *why)
@@ -475,7 +514,9 @@ static void apply_dynamic(struct config *c, const struct props *p, enum config_s
         if (o != NULL && (o->flags & OPTION_STOPS) != 0)
             SLOG(WARN, "config", "this option in ZooKeeper is not possible and has no effect",
                  KV_S("option", o->name), KV_S("why", o->why));
-        else if (o == NULL || (o->flags & OPTION_DYNAMIC) == 0)
+        else if (o == NULL)
+            warn_unknown(p->list[i].key);
+        else if ((o->flags & OPTION_DYNAMIC) == 0)
             SLOG(WARN, "config", "option cannot be changed while running",
                  KV_S("option", p->list[i].key));
         else if (set_option(c, o, p->list[i].value, source, &why) != ERR_OK)
@@ -510,4 +551,57 @@ struct config *config_with_dynamic(const struct config *base, const struct props
     }
     c->broker_id = base->broker_id; /* may have been generated */
     return c;
+}
+
+enum err config_check_dynamic(const struct config *base, const struct props *dynamic,
+                              struct errtext *why)
+{
+    struct config *c = config_static_copy(base);
+
+    for (size_t i = 0; i < dynamic->count; i++) {
+        const struct option *o = optab_find(&config_options, str_of(dynamic->list[i].key));
+        struct errtext ignored;
+        if (o != NULL && (o->flags & (OPTION_DYNAMIC | OPTION_STOPS)) == OPTION_DYNAMIC)
+            (void)set_option(c, o, dynamic->list[i].value, CONFIG_SOURCE_DYNAMIC_BROKER, &ignored);
+    }
+    enum err rc = config_finish(c, why);
+    config_free(&c);
+    return rc;
+}
+
+/* Numbers of threads change to half or double at most, in Kafka. */
+static enum err check_threads(const struct config *c, const struct option *o, int64_t wanted,
+                              struct errtext *why)
+{
+    int64_t now = number_at(c, o);
+
+    if (wanted == now || (wanted >= 1 && wanted >= now / 2 && wanted <= now * 2))
+        return ERR_OK;
+    errtext_set(why, "%s is %" PRId64 " now: in one step it may become %" PRId64 " to %" PRId64,
+                o->name, now, i64_max(1, now / 2), now * 2);
+    return ERR_INVALID;
+}
+
+enum err config_check_change(const struct config *c, const struct option *o, const char *value,
+                             struct errtext *why)
+{
+    enum err rc = optab_check(o, value, why);
+
+    if (rc != ERR_OK)
+        return rc;
+    size_t i = index_of(o);
+    if ((o->flags & OPTION_STOPS) != 0 && !option_is_default(o, value)) {
+        errtext_set(why, "%s=%s is not possible: %s", o->name,
+                    o->type == OPTION_PASSWORD ? "..." : value, o->why);
+        return ERR_INVALID;
+    }
+    if (i == CONFIG_background_threads || i == CONFIG_log_cleaner_threads)
+        return check_threads(c, o, strtoll(value, NULL, 10), why);
+    if ((i == CONFIG_max_connections || i == CONFIG_max_connection_creation_rate) &&
+        strtoll(value, NULL, 10) < 1) {
+        errtext_set(why, "%s=%s is not allowed while the broker runs: it must be at least 1",
+                    o->name, value);
+        return ERR_INVALID;
+    }
+    return ERR_OK;
 }

@@ -96,6 +96,15 @@ NODISCARD enum err config_finish(struct config *c, struct errtext *why);
 struct config *config_with_dynamic(const struct config *base, const struct props *cluster,
                                    const struct props *own);
 
+/* Would a running broker with the static values of base take these dynamic ones (what ZooKeeper
+ * holds of one entity after a change)? Checks what options say together; single values are not the
+ * matter here. INVALID with text. */
+NODISCARD enum err config_check_dynamic(const struct config *base, const struct props *dynamic,
+                                        struct errtext *why);
+/* May a running broker with config c change o to value? INVALID with text. */
+NODISCARD enum err config_check_change(const struct config *c, const struct option *o,
+                                       const char *value, struct errtext *why);
+
 /* One log line that names all options that are set, not to their defaults, but have no effect in
  * this version, and one for those that have no meaning here. sources: only such are named, as bits
  * 1 << CONFIG_SOURCE_*. */

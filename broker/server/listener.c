@@ -101,10 +101,11 @@ static enum err invalid(struct errtext *why, const char *fmt, const char *a, con
     return ERR_INVALID;
 }
 
+/* Names of listeners are the same in any case of letters. */
 static struct listener *find_listener(struct listener *l, int count, const char *name)
 {
     for (int i = 0; i < count; i++)
-        if (strcmp(l[i].name, name) == 0)
+        if (strcasecmp(l[i].name, name) == 0)
             return &l[i];
     return NULL;
 }
@@ -145,6 +146,8 @@ static enum err parse_advertised(const char *text, struct listener *all, int cou
     struct listener *l = find_listener(all, count, name);
     if (l == NULL) {
         rc = invalid(why, "advertised.listeners: there is no such listener: ", text, "");
+    } else if (l->advertised_host[0] != 0) {
+        rc = invalid(why, "advertised.listeners: each listener is advertised once: ", text, "");
     } else if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0) {
         rc = invalid(why, "advertised.listeners: nobody can connect to ", host,
                      "; name the host or address that clients use");
@@ -157,6 +160,23 @@ static enum err parse_advertised(const char *text, struct listener *all, int cou
     mem_free(name);
     mem_free(host);
     return rc;
+}
+
+static enum err check_control_plane(const struct config *c, struct listener *all, int count,
+                                    struct errtext *why)
+{
+    const char *name = c->control_plane_listener_name;
+
+    if (name == NULL)
+        return ERR_OK;
+    if (find_listener(all, count, name) == NULL)
+        return invalid(why, "control.plane.listener.name: there is no such listener: ", name, "");
+    if (strcasecmp(name, c->inter_broker_listener_name) == 0)
+        return invalid(why,
+                       "control.plane.listener.name: it must not be the inter-broker "
+                       "listener: ",
+                       name, "");
+    return ERR_OK;
 }
 
 enum err listeners_from_config(const struct config *c, struct listener **out, int *count_out,
@@ -184,6 +204,8 @@ enum err listeners_from_config(const struct config *c, struct listener **out, in
                          "no such listener: ",
                          c->inter_broker_listener_name, "");
     }
+    if (rc == ERR_OK)
+        rc = check_control_plane(c, all, count, why);
     if (rc != ERR_OK) {
         listeners_free(&all, count);
         return rc;

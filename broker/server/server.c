@@ -486,6 +486,17 @@ static enum err make_tls(const struct config *c, bool is_server, struct tls_cont
                     "with: openssl pkcs12 -in STORE.p12 -out STORE.pem -nodes");
         return ERR_INVALID;
     }
+    for (int32_t i = 0; i < c->ssl_enabled_protocols.count; i++) {
+        const char *name = c->ssl_enabled_protocols.items[i];
+        if (is_server && strcmp(name, "TLSv1.2") != 0 && strcmp(name, "TLSv1.3") != 0)
+            SLOG(WARN, "server", "ssl.enabled.protocols names a TLS version that is left out",
+                 KV_S("version", name));
+    }
+    if (o.no_tls12 && o.no_tls13) {
+        errtext_set(why, "ssl.enabled.protocols must name TLSv1.2 or TLSv1.3: there are no other "
+                         "TLS versions here");
+        return ERR_INVALID;
+    }
     if (is_server && c->ssl_keystore_location == NULL) {
         errtext_set(why, "ssl.keystore.location is needed for a listener with SSL: a PEM file with "
                          "the certificate chain and the key");

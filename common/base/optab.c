@@ -219,9 +219,12 @@ static bool parse_double(struct str s, const struct option *o, double *out)
         return false;
     memcpy(digits, s.p, (size_t)s.len);
     digits[s.len] = 0;
-    errno = 0;
+    if (strpbrk(digits, "nNiI") != NULL) /* nan, inf */
+        return false;
     *out = strtod(digits, &end);
-    return errno == 0 && *end == 0 && *out >= o->low && *out <= o->high;
+    /* what is too large is infinite, as in Java; DBL_MAX is no bound */
+    return *end == 0 && (*out >= o->low || o->low <= -DBL_MAX) &&
+           (*out <= o->high || o->high >= DBL_MAX);
 }
 
 /* The choice that s is, as it is spelled in the table. NULL p: none. */

@@ -25,7 +25,8 @@ enum {
     OPTION_OLD_NAME = 8,   /* of another option; kept for old files */
     OPTION_IGNORED = 16,   /* belongs to the JVM or to a feature that has no meaning here */
     OPTION_STOPS = 32, /* promises what this version lacks: only the default, or empty, is taken */
-    OPTION_ANY_CASE = 64, /* the letters of a choice may be small or capital */
+    OPTION_ANY_CASE = 64,        /* the letters of a choice may be small or capital */
+    OPTION_TOLD_AS_STRING = 128, /* a list here, a string for DescribeConfigs, as in Kafka */
     /* what the value must look like, where type, bounds and choices do not say it all */
     FORM_NOT_ZERO = 1 << 8,    /* a number within the bounds, but not 0 */
     FORM_NOT_EMPTY = 2 << 8,   /* a text that is not empty */

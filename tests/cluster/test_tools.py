@@ -166,12 +166,33 @@ def test_configs_of_topics_and_brokers(cli):
         "Completed updating config for entity: topic 'conf'.\n")
     wait_until(lambda: "retention.ms=2000" in cli("configs", "--describe", "--topic", "conf").stdout, 20, "the change to arrive")
     assert cli.zk("configs", "--describe", "--topic", "conf").stdout.endswith("Configs for topic 'conf' are retention.ms=2000\n")
+    option = "log.cleaner.delete.retention.ms"  # every layer is shown
+    cli("configs", "--alter", "--broker-defaults", "--add-config", f"{option}=86400123")
+    cli("configs", "--alter", "--topic", "conf", "--add-config", "delete.retention.ms=777")
+    wait_until(lambda: "synonyms={DYNAMIC_TOPIC_CONFIG:delete.retention.ms=777, DYNAMIC_DEFAULT_BROKER_CONFIG:"
+               f"{option}=86400123, DEFAULT_CONFIG:{option}=86400000}}" in cli("configs", "--describe", "--topic", "conf").stdout, 20, "all layers")
+    cli("configs", "--alter", "--broker-defaults", "--delete-config", option)
+    r = cli("configs", "--alter", "--topic", "conf", "--add-config", "leader.replication.throttled.replicas=[0:1,1:2]")
+    assert "leader.replication.throttled.replicas has no effect in this version: replication is not throttled" in r.stderr
+    r = cli("configs", "--alter", "--broker-defaults", "--add-config", "some.plugin.option=1")
+    assert "some.plugin.option has no effect in this version: this broker does not know it" in r.stderr
+    cli("configs", "--alter", "--broker-defaults", "--delete-config", "some.plugin.option")
+    r = cli("topics", "--create", "--topic", "slow", "--partitions", 1, "--config", "follower.replication.throttled.replicas=*")
+    assert "follower.replication.throttled.replicas has no effect in this version" in r.stderr
     for args, text in [(("--add-config", "bogus.x=1"), "bogus.x"),
+                       (("--add-config", "retention.mss=1"), "retention.mss (did you mean retention.ms?)"),
+                       (("--add-config", "leader.replication.throttled.replicas=[0:1;1:2]"), "must be partition:broker,partition:broker"),
                        (("--add-config", "retention.ms=abc"), "retention.ms"),
                        (("--delete-config", "segment.ms"), "Invalid config(s): segment.ms")]:
         r = cli("configs", "--alter", "--topic", "conf", *args, check=False)
         assert r.returncode == 1 and text in r.stderr and len(r.stderr.splitlines()) == 1, r.stderr
     assert re.search(r"^  broker.id=1 ", cli("configs", "--describe", "--broker", 1, "--all").stdout, re.M)
+    for args, text in [(("--add-config", "log.retention.mss=1"), "did you mean log.retention.ms?"),
+                       (("--add-config", "log.retention.ms=0"), "-1 keeps records for ever"),
+                       (("--add-config", "authorizer.class.name=x"), "can't be changed while the broker runs"),
+                       (("--add-config", "log.cleaner.threads=5"), "in one step it may become 1 to 2")]:
+        r = cli("configs", "--alter", "--broker-defaults", *args, check=False)
+        assert r.returncode == 1 and text in r.stderr, r.stderr
 
 
 def test_offsets_log_dirs_and_deleted_records(cli, tmp_path):
