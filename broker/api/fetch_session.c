@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fetch_session - see fetch_session.h. */
 #include "broker/api/fetch_session.h"
+#include "common/base/keyed_hash.h"
 #include "common/base/lock.h"
 #include "common/protocol/messages.h"
 
@@ -20,10 +21,8 @@ static uint32_t mix(uint64_t h)
 
 static uint32_t topic_hash(struct str name, struct uuid id)
 {
-    uint64_t h = 0xcbf29ce484222325u ^ be64_load(id.b) ^ be64_load(id.b + 8);
-    for (int32_t i = 0; i < name.len; i++)
-        h = (h ^ (uint8_t)name.p[i]) * 0x100000001b3u;
-    return mix(h);
+    return (uint32_t)keyed_hash_with(name.p, (size_t)i32_max(name.len, 0),
+                                     be64_load(id.b) ^ be64_load(id.b + 8));
 }
 
 static uint32_t part_hash(const struct fetch_topic *t, int32_t index)
@@ -41,6 +40,43 @@ void fetch_list_init(struct fetch_list *l, struct loop *loop, bool uses_ids, boo
                              .arg = arg};
     TAILQ_INIT(&l->all);
     TAILQ_INIT(&l->dirty);
+}
+
+/* Not on the thread of another loop. (Unit tests have no loop's thread.) */
+static bool is_here(const struct loop *l)
+{
+    return l != NULL && (loop_current() == NULL || loop_is_current(l));
+}
+
+/* Cheap: counts against lists, and the owner's thread. */
+static void list_check(const struct fetch_list *l)
+{
+    ASSERT(is_here(l->loop));
+    ASSERT(l->count >= 0 && l->dirty_count >= 0 && l->dirty_count <= l->count);
+    ASSERT(TAILQ_EMPTY(&l->all) == (l->count == 0));
+    ASSERT(TAILQ_EMPTY(&l->dirty) == (l->dirty_count == 0));
+    ASSERT(l->topic_count <= (uint32_t)l->count && (l->count == 0 || l->topic_count > 0));
+    ASSERT((uint32_t)l->count <= l->bucket_count && l->topic_count <= l->topic_bucket_count);
+}
+
+void fetch_list_check(const struct fetch_list *l)
+{
+    const struct fetch_part *p;
+    int32_t count = 0, dirty = 0;
+
+    list_check(l);
+    TAILQ_FOREACH (p, &l->all, all) {
+        ASSERT(p->topic != NULL && p->topic->parts > 0);
+        ASSERT(p->watch.partition == NULL || p->watch.list == l->news);
+        count++;
+        dirty += p->is_dirty;
+    }
+    ASSERT(count == l->count && dirty == l->dirty_count);
+    TAILQ_FOREACH (p, &l->dirty, dirty) {
+        ASSERT(p->is_dirty);
+        dirty--;
+    }
+    ASSERT(dirty == 0);
 }
 
 static struct fetch_topic *topic_find(struct fetch_list *l, struct str name, struct uuid id)
@@ -98,6 +134,7 @@ static void topic_put(struct fetch_list *l, struct fetch_topic *t)
 {
     if (t->parts > 0)
         return;
+    ASSERT(t->parts == 0 && l->topic_count > 0);
     LIST_REMOVE(t, link);
     l->topic_count--;
     mem_free(t);
@@ -151,6 +188,7 @@ static void part_free(struct fetch_list *l, struct fetch_part *p)
 {
     fetch_part_unwatch(p);
     fetch_part_settle(l, p);
+    ASSERT(l->count > 0 && p->topic->parts > 0);
     LIST_REMOVE(p, bucket);
     TAILQ_REMOVE(&l->all, p, all);
     l->count--;
@@ -175,6 +213,7 @@ void fetch_list_fini(struct fetch_list *l)
 
 void fetch_part_touch(struct fetch_list *l, struct fetch_part *p)
 {
+    list_check(l);
     fetch_part_settle(l, p);
     p->is_dirty = true;
     TAILQ_INSERT_TAIL(&l->dirty, p, dirty);
@@ -185,6 +224,7 @@ void fetch_part_settle(struct fetch_list *l, struct fetch_part *p)
 {
     if (!p->is_dirty)
         return;
+    ASSERT(l->dirty_count > 0);
     p->is_dirty = false;
     TAILQ_REMOVE(&l->dirty, p, dirty);
     l->dirty_count--;
@@ -195,6 +235,7 @@ void fetch_list_collect(struct fetch_list *l)
     struct partition_watch *w;
     while (l->news != NULL && (w = watch_list_take(l->news)) != NULL) {
         struct fetch_part *p = CONTAINER_OF(w, struct fetch_part, watch);
+        ASSERT(w->list == l->news && p->topic != NULL);
         p->is_recorded = false;
         if (!p->is_dirty)
             fetch_part_touch(l, p);
@@ -262,6 +303,8 @@ enum err fetch_list_apply(struct fetch_list *l, const struct kp_FetchRequest *re
                           int32_t parts_max)
 {
     enum err rc = ERR_OK;
+    ASSERT(req != NULL && parts_max >= 0);
+    list_check(l);
     for (int32_t i = 0; rc == ERR_OK && i < req->topics_count; i++) {
         const struct kp_FetchRequest_FetchTopic *ft = &req->topics[i];
         struct fetch_topic *t = topic_get(l, l->uses_ids ? STR_NULL : ft->topic,
@@ -324,6 +367,12 @@ static void session_free(struct fetch_session *s)
     mem_free(s);
 }
 
+static void cache_check_locked(const struct fetch_session_cache *c)
+{
+    ASSERT(c->count >= 0 && c->count <= i32_max(c->slots, 0) && c->parts >= 0);
+    ASSERT(TAILQ_EMPTY(&c->used) == (c->count == 0));
+}
+
 static struct fetch_session *find_locked(struct fetch_session_cache *c, int32_t id)
 {
     struct fetch_session *s;
@@ -338,6 +387,9 @@ static struct fetch_session *find_locked(struct fetch_session_cache *c, int32_t 
 static void uncache_locked(struct fetch_session_cache *c, struct fetch_session *s,
                            const struct loop *here)
 {
+    CHECK_OBJ(s, SESSION_MAGIC);
+    cache_check_locked(c);
+    ASSERT(s->is_cached && !s->is_mailed && c->count > 0 && c->parts >= s->size);
     s->is_mailed = here != NULL && s->list.loop != here;
     LIST_REMOVE(s, bucket);
     TAILQ_REMOVE(&c->used, s, used);
@@ -350,6 +402,7 @@ static void closed_elsewhere(struct mail *m)
 {
     struct fetch_session *s;
     CAST_OBJ(s, (void *)CONTAINER_OF(m, struct fetch_session, mail), SESSION_MAGIC);
+    ASSERT(s->is_mailed && !s->is_cached && loop_is_current(s->list.loop));
     s->is_mailed = false;
     if (s->waiting == NULL)
         session_free(s);
@@ -361,6 +414,8 @@ static void dispose(struct fetch_session *s)
 {
     if (s == NULL)
         return;
+    CHECK_OBJ(s, SESSION_MAGIC);
+    ASSERT(!s->is_cached);
     if (s->is_mailed) {
         s->mail.deliver = closed_elsewhere;
         loop_post(s->list.loop, &s->mail);
@@ -419,7 +474,9 @@ struct fetch_session *fetch_session_open(struct fetch_session_cache *c, struct l
 {
     CHECK_OBJ(c, CACHE_MAGIC);
     struct fetch_session *s = NULL, *evicted = NULL;
+    ASSERT(is_here(loop) && size >= 0 && on_news != NULL);
     lock_take(&c->lock);
+    cache_check_locked(c);
     if (c->slots > 0 && !has_room(c, size)) {
         evicted = victim_locked(c, is_follower, size, now_ms);
         if (evicted != NULL)
@@ -451,7 +508,9 @@ int16_t fetch_session_use(struct fetch_session_cache *c, struct loop *loop, int3
     CHECK_OBJ(c, CACHE_MAGIC);
     int16_t rc = KE_NONE;
     *out = NULL;
+    ASSERT(is_here(loop));
     lock_take(&c->lock);
+    cache_check_locked(c);
     struct fetch_session *s = find_locked(c, id);
     if (s == NULL || s->list.loop != loop) {
         rc = KE_FETCH_SESSION_ID_NOT_FOUND;
@@ -460,6 +519,9 @@ int16_t fetch_session_use(struct fetch_session_cache *c, struct loop *loop, int3
     } else if (uses_ids != s->list.uses_ids) {
         rc = KE_FETCH_SESSION_TOPIC_ID_ERROR;
     } else {
+        CHECK_OBJ(s, SESSION_MAGIC);
+        ASSERT(s->is_cached && !s->is_mailed && s->next_epoch > 0);
+        list_check(&s->list);
         s->next_epoch = fetch_epoch_after(epoch);
         s->used_ms = now_ms;
         TAILQ_REMOVE(&c->used, s, used);
@@ -473,8 +535,10 @@ int16_t fetch_session_use(struct fetch_session_cache *c, struct loop *loop, int3
 void fetch_session_done(struct fetch_session_cache *c, struct fetch_session *s)
 {
     CHECK_OBJ(s, SESSION_MAGIC);
+    list_check(&s->list);
     s->waiting = NULL;
     lock_take(&c->lock);
+    cache_check_locked(c);
     if (s->is_cached)
         c->parts += s->list.count - s->size;
     s->size = s->list.count;

@@ -67,6 +67,8 @@ struct fetch_list {
 void fetch_list_init(struct fetch_list *l, struct loop *loop, bool uses_ids, bool is_follower,
                      void (*on_news)(void *arg), void *arg);
 void fetch_list_fini(struct fetch_list *l);
+/* Asserts every invariant: looks at all partitions. For tests. */
+void fetch_list_check(const struct fetch_list *l);
 /* The request's partitions: added, or changed if they are there, and marked dirty at the end of the
  * reading order; then its forgotten ones are taken out. LIMIT: more than FETCH_SESSION_PARTS_MAX.
  */

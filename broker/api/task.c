@@ -6,9 +6,20 @@
 
 enum { TASK_MAGIC = 0x7461736b, TURNS_WAITING_MAX = 1000, FIRST_METADATA_MS = 2000 };
 
+/* On the loop; state: where the task has to be. */
+static void task_check(const struct task *t, enum task_state state)
+{
+    CHECK_OBJ(t, TASK_MAGIC);
+    CHECK_OBJ(t->request, REQUEST_MAGIC);
+    ASSERT(loop_is_current(t->request->loop) && t->state == state);
+    ASSERT(t->request->handler_data == t && t->metadata != NULL);
+    ASSERT(state == TASK_WAITING || (!t->timer.is_armed && !t->wait.is_waiting));
+}
+
 static void task_finish(struct task *t, bool is_timed_out)
 {
     struct request *r = t->request;
+    ASSERT(t->state == TASK_IO || t->state == TASK_WAITING);
     t->state = TASK_DONE;
     loop_timer_cancel(r->loop, &t->timer);
     metadata_wait_remove(r->broker->metadata, r->loop, &t->wait);
@@ -26,7 +37,7 @@ static void task_finish(struct task *t, bool is_timed_out)
 static void task_changed(struct metadata_wait *w, const struct metadata *now)
 {
     struct task *t = CONTAINER_OF(w, struct task, wait);
-    CHECK_OBJ(t, TASK_MAGIC);
+    task_check(t, TASK_WAITING);
     if (t->is_ready(t, now))
         task_finish(t, false);
 }
@@ -34,7 +45,7 @@ static void task_changed(struct metadata_wait *w, const struct metadata *now)
 static void task_timeout(struct loop_timer *timer)
 {
     struct task *t = CONTAINER_OF(timer, struct task, timer);
-    CHECK_OBJ(t, TASK_MAGIC);
+    task_check(t, TASK_WAITING);
     if (t->retry_ms <= 0 || loop_now_ms(t->request->loop) >= t->deadline_ms) {
         task_finish(t, true);
         return;
@@ -47,6 +58,7 @@ static void task_io_done(struct request *r)
 {
     struct task *t;
     CAST_OBJ(t, r->handler_data, TASK_MAGIC);
+    task_check(t, TASK_IO);
     if (t->is_cancelled || t->is_ready == NULL) {
         task_finish(t, false);
         return;
@@ -73,11 +85,19 @@ static void task_io_done(struct request *r)
 
 /* ---- turns at the coordination service */
 
+/* With the lock held. */
+static void turns_check(const struct api *a)
+{
+    ASSERT(a->turns_taken >= 0 && a->turns_waiting >= 0 && a->turns_waiting <= TURNS_WAITING_MAX);
+    ASSERT((a->turns_waiting == 0) == TAILQ_EMPTY(&a->turns));
+}
+
 static enum err turn_take(struct api *a, struct task *t)
 {
     int32_t most = i32_max(a->broker->config->num_io_threads / 2, 1);
     enum err rc = ERR_OK;
     lock_take(&a->turns_lock);
+    turns_check(a);
     if (a->turns_taken < most) {
         a->turns_taken++;
         rc = pool_submit(a->broker->io_pool, &t->job);
@@ -96,6 +116,8 @@ static enum err turn_take(struct api *a, struct task *t)
 static void turn_give(struct api *a)
 {
     lock_take(&a->turns_lock);
+    turns_check(a);
+    ASSERT(a->turns_taken > 0);
     struct task *next = TAILQ_FIRST(&a->turns);
     if (next != NULL) {
         TAILQ_REMOVE(&a->turns, next, link);
@@ -111,6 +133,8 @@ static void task_io(struct pool_job *j)
 {
     struct task *t = CONTAINER_OF(j, struct task, job);
     CHECK_OBJ(t, TASK_MAGIC);
+    CHECK_OBJ(t->request, REQUEST_MAGIC);
+    ASSERT(t->state == TASK_IO && t->io != NULL && t->metadata != NULL);
     struct api *a = t->request->broker->api;
     bool had_turn = t->needs_coord;
     t->io(t);
@@ -123,6 +147,7 @@ static void task_cancel(struct request *r)
 {
     struct task *t;
     CAST_OBJ(t, r->handler_data, TASK_MAGIC);
+    ASSERT(t->request == r && !t->is_cancelled && t->state != TASK_DONE);
     t->is_cancelled = true;
     if (t->state == TASK_WAITING)
         task_finish(t, false);
@@ -130,7 +155,9 @@ static void task_cancel(struct request *r)
 
 enum err task_start(struct task *t, struct request *r)
 {
-    ASSERT(!t->needs_coord || t->retry_ms == 0);
+    CHECK_OBJ(r, REQUEST_MAGIC);
+    ASSERT(loop_is_current(r->loop) && t->state == TASK_NEW && t->finish != NULL);
+    ASSERT(!t->needs_coord || (t->retry_ms == 0 && t->io != NULL));
     if (t->needs_coord && coord_state_now(r->broker->coord) != COORD_CONNECTED)
         return ERR_UNREACHABLE;
     t->magic = TASK_MAGIC;
@@ -149,6 +176,7 @@ enum err task_start(struct task *t, struct request *r)
         t->needs_coord ? turn_take(r->broker->api, t) : pool_submit(r->broker->io_pool, &t->job);
     if (rc != ERR_OK) {
         r->on_cancel = NULL;
+        t->state = TASK_NEW; /* nothing was done */
         metadata_unref(&t->metadata);
     }
     return rc;

@@ -187,7 +187,7 @@ struct metadata *metadata_new(void)
 struct metadata *metadata_ref(struct metadata *m)
 {
     CHECK_OBJ(m, METADATA_MAGIC);
-    atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+    MUST(atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed) > 0);
     return m;
 }
 
@@ -211,7 +211,9 @@ void metadata_unref(struct metadata **mp)
     if (m == NULL)
         return;
     CHECK_OBJ(m, METADATA_MAGIC);
-    if (atomic_fetch_sub(&m->refs, 1) != 1)
+    int64_t before = atomic_fetch_sub(&m->refs, 1);
+    ASSERT(before > 0 && m->broker_count >= 0);
+    if (before != 1)
         return;
     brokers_free(m->brokers, m->broker_count);
     table_fini(&m->by_name);

@@ -135,7 +135,17 @@ static struct update *step_take(struct mail *m)
 {
     struct update_step *s;
     CAST_OBJ(s, (void *)CONTAINER_OF(m, struct update_step, mail), UPDATE_MAGIC);
+    ASSERT(loop_is_current(s->seat->loop) && atomic_load(&s->update->left) > 0);
     return s->update;
+}
+
+/* True: this loop was the last one. */
+static bool step_done(struct update *u)
+{
+    int before = atomic_fetch_sub(&u->left, 1);
+
+    ASSERT(before > 0);
+    return before == 1;
 }
 
 static void update_settled(struct mail *m)
@@ -150,19 +160,22 @@ static void update_settled(struct mail *m)
     }
     struct metadata_wait *w;
     for (w = LIST_FIRST(&seat->waits); w != NULL; w = seat->next) {
+        ASSERT(w->is_waiting && w->changed != NULL);
         seat->next = LIST_NEXT(w, link);
         w->changed(w, u->metadata);
     }
     seat->next = NULL;
     if (seat->loop == u->to && u->switched != NULL)
         u->switched(u->arg);
-    if (atomic_fetch_sub(&u->left, 1) == 1)
+    if (step_done(u))
         update_free(u);
 }
 
 static void update_post(struct update *u, void (*deliver)(struct mail *m))
 {
-    int count = u->cache->loop_count; /* u is gone once the last one has done its step */
+    CHECK_OBJ(u->cache, METADATA_CACHE_MAGIC);
+    ASSERT(atomic_load(&u->left) == 0); /* no step is under way */
+    int count = u->cache->loop_count;   /* u is gone once the last one has done its step */
     atomic_store(&u->left, count);
     for (int i = 0; i < count; i++)
         u->steps[i].mail.deliver = deliver;
@@ -177,7 +190,7 @@ static void update_switch(struct mail *m)
     struct metadata *old = seat->current;
     seat->current = metadata_ref(u->metadata);
     metadata_unref(&old);
-    if (atomic_fetch_sub(&u->left, 1) == 1)
+    if (step_done(u))
         update_post(u, update_settled);
 }
 
@@ -258,7 +271,7 @@ enum err metadata_cache_update(struct metadata_cache *c, const struct kp_UpdateM
 
 void metadata_wait_add(struct metadata_cache *c, struct loop *l, struct metadata_wait *w)
 {
-    ASSERT(!w->is_waiting);
+    ASSERT(loop_is_current(l) && w->changed != NULL && !w->is_waiting);
     struct seat *seat = seat_of(c, l);
     LIST_INSERT_HEAD(&seat->waits, w, link);
     w->is_waiting = true;
@@ -268,6 +281,7 @@ void metadata_wait_remove(struct metadata_cache *c, struct loop *l, struct metad
 {
     if (!w->is_waiting)
         return;
+    ASSERT(loop_is_current(l));
     struct seat *seat = seat_of(c, l);
     if (seat->next == w)
         seat->next = LIST_NEXT(w, link);

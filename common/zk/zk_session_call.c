@@ -93,6 +93,7 @@ static void call_deliver(struct mail *m)
     struct zk_session_call *call = CONTAINER_OF(m, struct zk_session_call, mail);
 
     CHECK_OBJ(call, ZK_SESSION_CALL_MAGIC);
+    ASSERT(!call->is_waiting && call->done != NULL);
     call->result.path = call->path;
     call->done(call->arg, &call->result);
     call_free(call);
@@ -258,7 +259,8 @@ static void came_back(struct zk_session_call *call, int rc)
     bool again = false;
 
     lock_take(&c->lock);
-    ASSERT(h->in_flight > 0);
+    CHECK_OBJ(call, ZK_SESSION_CALL_MAGIC);
+    ASSERT(h->in_flight > 0 && h->in_flight_bytes >= call->bytes && !call->is_waiting);
     h->in_flight--;
     h->in_flight_bytes -= call->bytes;
     TAILQ_REMOVE(&h->sent, call, link);
@@ -397,6 +399,7 @@ void zk_session_unwait_locked(struct zk_session_call *call)
     ASSERT(call->is_waiting);
     call->is_waiting = false;
     TAILQ_REMOVE(&call->handle->waiting, call, link);
+    ASSERT(c->waiting_count > 0 && c->waiting_bytes >= call->bytes);
     c->waiting_count--;
     c->waiting_bytes -= call->bytes;
 }
@@ -435,6 +438,7 @@ static void insert_waiting_locked(struct zk_session_handle *h, struct zk_session
 
     call->handle = h;
     call->is_waiting = true;
+    ASSERT(h->coord->waiting_count >= 0);
     h->coord->waiting_count++;
     h->coord->waiting_bytes += call->bytes;
     if (last == NULL || last->seq < call->seq) {
