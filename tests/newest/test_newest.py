@@ -255,17 +255,17 @@ def test_admin(cluster, client):
     """Creates, lists, describes and deletes a topic; each step is checked from outside."""
     topic, admin = f"{client.name}-admin", AdminClient({"bootstrap.servers": cluster.bootstrap})
     client.run("create", topic)
-    made = admin.list_topics(timeout=20).topics[topic].partitions
+    made = wait_until(lambda: admin.list_topics(timeout=20).topics[topic].partitions, 30, f"{topic} to be listed")
     assert [len(made[p].replicas) for p in range(3)] == [3, 3, 3] and len(made) == 3
     resource = ConfigResource("topic", topic)
     expected = {c.name: c.value for c in admin.describe_configs([resource])[resource].result(20).values()}
     assert expected["retention.ms"] == "123456789"
     (line,) = client.run("configs", topic)
     assert line["configs"] == expected
-    assert client.run("metadata")[0]["topics"][topic] == 3
+    wait_until(lambda: client.run("metadata")[0]["topics"].get(topic) == 3, 30, f"{client.name} to list {topic}")
     client.run("delete", topic)
     wait_until(lambda: topic not in admin.list_topics(timeout=20).topics, 30, f"{topic} to be gone")
-    assert topic not in client.run("metadata")[0]["topics"]
+    wait_until(lambda: topic not in client.run("metadata")[0]["topics"], 30, f"{client.name} to list {topic} no more")
 
 
 @each_client
