@@ -32,13 +32,18 @@ async function kafkajs(bootstrap) {
     CompressionCodecs[CompressionTypes.Snappy] = require('kafkajs-snappy');
     CompressionCodecs[CompressionTypes.LZ4] = new LZ4().codec;
     CompressionCodecs[CompressionTypes.ZSTD] = () => {
-        const zstd = new Promise((resolve) => require('zstd-codec').ZstdCodec.run((z) => resolve(new z.Simple())));
+        const zstd = new Promise((resolve) => require('zstd-codec').ZstdCodec.run((z) => resolve(new z.Streaming())));
         return {
             compress: async (encoder) => Buffer.from((await zstd).compress(encoder.buffer)),
             decompress: async (buffer) => Buffer.from((await zstd).decompress(buffer)),
         };
     };
-    const kafka = new Kafka({brokers: bootstrap.split(','), logLevel: logLevel.ERROR});
+    const logged = [];
+    const logCreator = () => ({log}) => {
+        logged.push(`${log.message}: ${log.error}`);
+        console.error(JSON.stringify(log));
+    };
+    const kafka = new Kafka({brokers: bootstrap.split(','), logLevel: logLevel.ERROR, logCreator});
     const withAdmin = async (call) => {
         const admin = kafka.admin();
         await admin.connect();
@@ -49,6 +54,7 @@ async function kafkajs(bootstrap) {
         }
     };
     const run = async (consumer, topic, more) => {
+        consumer.on(consumer.events.CRASH, ({payload}) => { throw payload.error; });
         await consumer.connect();
         await consumer.subscribe({topic, fromBeginning: true});
         await consumer.run({eachMessage: async ({partition, message}) => {
@@ -101,6 +107,9 @@ async function kafkajs(bootstrap) {
             await p.connect();
             try {
                 await p.transaction();
+            } catch (e) { // "Failed to find group coordinator"; the broker's reason is only logged
+                e.message += ` (${logged.join('; ')})`;
+                throw e;
             } finally {
                 await p.disconnect();
             }
