@@ -99,7 +99,7 @@ def client(cluster, request, record_property):
 
 def records(topic, count):
     """What is written to a topic: (partition, timestamp, key, value, header), in order of the partition."""
-    made = [(n % 3, T0 + n, f"k{n}", f"{topic} {n} {'v' * (n % 500)}", str(n)) for n in range(count)]
+    made = [(n % 3, T0 + n, f"k{n}", f"{topic} {n} {'v' * (200 + n % 500)}", str(n)) for n in range(count)]
     return sorted(made, key=lambda r: (r[0], r[1]))
 
 

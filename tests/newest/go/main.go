@@ -38,7 +38,7 @@ type record struct {
 func records(topic string, count int) []record {
 	out := make([]record, count)
 	for n := range out {
-		out[n] = record{n, n % 3, fmt.Sprintf("k%d", n), fmt.Sprintf("%s %d %s", topic, n, strings.Repeat("v", n%500)),
+		out[n] = record{n, n % 3, fmt.Sprintf("k%d", n), fmt.Sprintf("%s %d %s", topic, n, strings.Repeat("v", 200+n%500)),
 			strconv.Itoa(n), time.UnixMilli(t0 + int64(n))}
 	}
 	return out

@@ -76,7 +76,7 @@ public final class Driver {
         try (var p = new KafkaProducer<String, String>(conf("compression.type", codec, "acks", "all", "linger.ms", 20))) {
             List<Future<RecordMetadata>> sent = new ArrayList<>();
             for (int n = 0; n < count; n++) {
-                var r = new ProducerRecord<>(topic, n % 3, T0 + n, "k" + n, topic + " " + n + " " + "v".repeat(n % 500));
+                var r = new ProducerRecord<>(topic, n % 3, T0 + n, "k" + n, topic + " " + n + " " + "v".repeat(200 + n % 500));
                 r.headers().add("n", String.valueOf(n).getBytes());
                 sent.add(p.send(r));
             }

@@ -12,7 +12,7 @@ const read = (partition, m, header) => say({
 
 function records(topic, count) {
     return Array.from({length: count}, (_, n) => ({
-        partition: n % 3, key: `k${n}`, value: `${topic} ${n} ${'v'.repeat(n % 500)}`, timestamp: T0 + n, header: String(n),
+        partition: n % 3, key: `k${n}`, value: `${topic} ${n} ${'v'.repeat(200 + n % 500)}`, timestamp: T0 + n, header: String(n),
     }));
 }
 

@@ -20,7 +20,7 @@ def said(partition, offset, timestamp, key, value, headers):
 
 def records(topic, count):
     for n in range(count):
-        yield dict(n=n, partition=n % 3, key=b"k%d" % n, value=f"{topic} {n} {'v' * (n % 500)}".encode(), timestamp=T0 + n,
+        yield dict(n=n, partition=n % 3, key=b"k%d" % n, value=f"{topic} {n} {'v' * (200 + n % 500)}".encode(), timestamp=T0 + n,
                    headers=[("n", b"%d" % n)])
 
 

@@ -77,7 +77,7 @@ impl Driver {
         let conf = self.conf(&[("compression.type", codec), ("acks", "all"), ("linger.ms", "20")]);
         let p: BaseProducer<Delivered> = conf.create_with_context(Delivered)?;
         for n in 0..count {
-            let (key, value) = (format!("k{n}"), format!("{topic} {n} {}", "v".repeat(n % 500)));
+            let (key, value) = (format!("k{n}"), format!("{topic} {n} {}", "v".repeat(200 + n % 500)));
             let header = n.to_string();
             let record = BaseRecord::to(topic).key(&key).payload(&value).partition(n as i32 % 3).timestamp(T0 + n as i64)
                 .headers(OwnedHeaders::new().insert(Header { key: "n", value: Some(&header) }));
