@@ -423,6 +423,7 @@ static struct alter_task *alter_new(struct request *r, int32_t count)
 
 void api_alter_configs(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_AlterConfigsRequest *req = r->body;
     struct alter_task *t = alter_new(r, req->resources_count);
     bool ok = t != NULL;
@@ -448,6 +449,7 @@ void api_alter_configs(struct request *r)
 
 void api_incremental_alter_configs(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_IncrementalAlterConfigsRequest *req = r->body;
     struct alter_task *t = alter_new(r, req->resources_count);
     bool ok = t != NULL;

@@ -11,7 +11,9 @@ const char api_no_transactions_text[] =
 
 struct api_seat *api_seat(const struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     struct api *a = r->broker->api;
+    ASSERT(a != NULL && loop_is_current(r->loop));
     for (int i = 0; i < a->seat_count; i++)
         if (a->seats[i].loop == r->loop)
             return &a->seats[i];
@@ -20,11 +22,13 @@ struct api_seat *api_seat(const struct request *r)
 
 struct metadata *metadata_current(const struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     return metadata_cache_on(r->broker->metadata, r->loop);
 }
 
 void *api_alloc(struct request *r, size_t count, size_t size)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     size_t n;
     if (__builtin_mul_overflow(count, size, &n))
         return NULL;
@@ -33,6 +37,7 @@ void *api_alloc(struct request *r, size_t count, size_t size)
 
 void api_raise_limit(struct request *r, size_t count, size_t size)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     size_t n;
     if (r->arena.limit != 0 && !__builtin_mul_overflow(count, size, &n) &&
         r->arena.limit <= SIZE_MAX - n)
@@ -41,11 +46,14 @@ void api_raise_limit(struct request *r, size_t count, size_t size)
 
 void api_no_memory(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     request_close(r, "the answer needs more memory than one request may use");
 }
 
 struct str api_strdup(struct request *r, const char *text)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
+    ASSERT(text != NULL);
     size_t n = strlen(text);
     const char *copy = arena_strdup(&r->arena, text, n);
     return copy == NULL ? STR_LIT("") : (struct str){copy, (int32_t)n};
@@ -53,6 +61,7 @@ struct str api_strdup(struct request *r, const char *text)
 
 const char *api_strdup_str(struct request *r, struct str s)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     return arena_strdup(&r->arena, s.len > 0 ? s.p : "", (size_t)i32_max(s.len, 0));
 }
 
@@ -64,11 +73,13 @@ bool api_topic_is_internal(struct str name)
 
 bool api_cluster_allowed(const struct request *r, enum acl_operation op)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     return authorize(r, op, ACL_CLUSTER, STR_LIT("kafka-cluster"));
 }
 
 int32_t api_authorized_operations(const struct request *r, enum acl_resource type, struct str name)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     static const enum acl_operation topic_ops[] = {
         ACL_READ,  ACL_WRITE,    ACL_CREATE,           ACL_DELETE,
         ACL_ALTER, ACL_DESCRIBE, ACL_DESCRIBE_CONFIGS, ACL_ALTER_CONFIGS};
@@ -88,6 +99,7 @@ int32_t api_authorized_operations(const struct request *r, enum acl_resource typ
 
 bool api_leaders_init(struct api_leaders *l, struct request *r, int32_t cap)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     /* no more than there are brokers, however many partitions name them */
     cap = i32_min(cap, metadata_broker_count(metadata_current(r)));
     *l = (struct api_leaders){

@@ -27,6 +27,7 @@ static void answer_reached_address(struct broker_list *l, struct request *r)
 
 bool broker_list_make(struct broker_list *out, struct request *r, const struct metadata *m)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     int32_t count = metadata_broker_count(m);
     out->count = 0;
     out->nodes = api_alloc(r, (size_t)count, sizeof *out->nodes);

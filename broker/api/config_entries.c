@@ -26,6 +26,7 @@ static void add_layers(const struct config *c, const char *const *names, struct 
 bool config_entry_topic(struct request *r, const struct option *o,
                         const struct zkdoc_config *overrides, struct config_entry *e)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const char *own = zkdoc_config_value(overrides, o->name);
     *e = (struct config_entry){
         .name = o->name, .option = o, .value = own, .source = CONFIG_SOURCE_TOPIC};
@@ -46,6 +47,7 @@ bool config_entry_topic(struct request *r, const struct option *o,
 
 void config_entry_broker(struct request *r, const struct option *o, struct config_entry *e)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct config *c = r->broker->config;
     const char *names[CONFIG_SYNONYMS_MAX + 1];
     bool is_sensitive = o->type == OPTION_PASSWORD;
@@ -81,6 +83,7 @@ void config_entry_default(const struct zkdoc_kv *kv, struct config_entry *e)
 void config_entries_created(struct request *r, const struct topic_create_item *item,
                             struct kp_CreateTopicsResponse_CreatableTopicResult *t)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     struct zkdoc_config overrides = {item->configs, item->config_count};
     t->configs = api_alloc(r, topic_options.count, sizeof *t->configs);
     t->configs_count = t->configs == NULL ? -1 : 0;

@@ -28,6 +28,7 @@ static void split_principal(struct str principal, struct str *type_out, struct s
 
 void api_create_delegation_token(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_CreateDelegationTokenRequest *req = r->body;
     struct kp_CreateDelegationTokenResponse a;
 
@@ -48,6 +49,7 @@ void api_create_delegation_token(struct request *r)
 
 void api_renew_delegation_token(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     struct kp_RenewDelegationTokenResponse a;
 
     kp_defaults(&kp_RenewDelegationTokenResponse_schema, &a);
@@ -58,6 +60,7 @@ void api_renew_delegation_token(struct request *r)
 
 void api_expire_delegation_token(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     struct kp_ExpireDelegationTokenResponse a;
 
     kp_defaults(&kp_ExpireDelegationTokenResponse_schema, &a);
@@ -68,6 +71,7 @@ void api_expire_delegation_token(struct request *r)
 
 void api_describe_delegation_token(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     struct kp_DescribeDelegationTokenResponse a;
 
     kp_defaults(&kp_DescribeDelegationTokenResponse_schema, &a);

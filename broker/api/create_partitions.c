@@ -25,6 +25,7 @@ struct grow_task {
 
 static void grow_fail(struct grow_item *g, int16_t error, const char *message)
 {
+    ASSERT(error != KE_NONE);
     if (g->error != KE_NONE)
         return;
     g->error = error;
@@ -230,6 +231,7 @@ static bool grow_items(struct request *r, struct grow_task *t)
 
 void api_create_partitions(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_CreatePartitionsRequest *req = r->body;
     struct grow_task *t = api_alloc(r, 1, sizeof *t);
     if (t == NULL || !grow_items(r, t)) {

@@ -205,6 +205,7 @@ static bool create_items(struct request *r, struct topic_create *c)
 
 void api_create_topics(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_CreateTopicsRequest *req = r->body;
     struct create_task *t = api_alloc(r, 1, sizeof *t);
     if (t == NULL || !topic_create_init(&t->create, r, i32_max(req->topics_count, 0)) ||

@@ -56,6 +56,7 @@ static struct str *distinct(struct request *r, int32_t *count_out)
 
 void api_delete_groups(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     struct delete_groups *d = group_alloc(r, 1, sizeof *d);
     int32_t count;
     struct str *names = distinct(r, &count);

@@ -138,6 +138,7 @@ static bool delete_prepare(struct request *r, struct delete_task *t)
 
 void api_delete_records(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_DeleteRecordsRequest *req = r->body;
     struct delete_task *t = api_alloc(r, 1, sizeof *t);
     if (t == NULL || !delete_prepare(r, t)) {

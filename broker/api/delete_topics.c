@@ -25,6 +25,7 @@ struct delete_task {
 
 static void delete_fail(struct delete_item *d, int16_t error, const char *message)
 {
+    ASSERT(error != KE_NONE);
     if (d->error != KE_NONE)
         return;
     d->error = error;
@@ -163,6 +164,7 @@ static bool delete_items(struct request *r, struct delete_task *t)
 
 void api_delete_topics(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_DeleteTopicsRequest *req = r->body;
     struct delete_task *t = api_alloc(r, 1, sizeof *t);
     if (t == NULL || !delete_items(r, t)) {

@@ -22,6 +22,7 @@ static int16_t refusal(bool is_unknown, struct str *text_out)
 
 void api_describe_acls(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_DescribeAclsRequest *req = r->body;
     struct kp_DescribeAclsResponse a;
 
@@ -34,6 +35,7 @@ void api_describe_acls(struct request *r)
 
 void api_create_acls(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_CreateAclsRequest *req = r->body;
     struct kp_CreateAclsResponse a;
 
@@ -55,6 +57,7 @@ void api_create_acls(struct request *r)
 
 void api_delete_acls(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_DeleteAclsRequest *req = r->body;
     struct kp_DeleteAclsResponse a;
 

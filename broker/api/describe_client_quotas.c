@@ -82,6 +82,7 @@ static int16_t component_check(struct request *r,
 
 void api_describe_client_quotas(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_DescribeClientQuotasRequest *req = r->body;
     struct kp_DescribeClientQuotasResponse a;
     unsigned seen = 0;
@@ -198,6 +199,7 @@ static bool entry_answer(struct request *r,
 
 void api_alter_client_quotas(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_AlterClientQuotasRequest *req = r->body;
     struct kp_AlterClientQuotasResponse a;
 

@@ -20,6 +20,7 @@ static int16_t endpoint_error(const struct request *r)
 
 void api_describe_cluster(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_DescribeClusterRequest *req = r->body;
     struct metadata *m = metadata_current(r);
     struct kp_DescribeClusterResponse a;

@@ -240,6 +240,7 @@ static void check(struct request *r,
 
 void api_describe_configs(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_DescribeConfigsRequest *req = r->body;
     struct describe_task *t = api_alloc(r, 1, sizeof *t);
     size_t count = (size_t)i32_max(req->resources_count, 0);

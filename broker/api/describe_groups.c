@@ -91,6 +91,7 @@ static void describe_finish(struct group_trip *t)
 
 void api_describe_groups(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_DescribeGroupsRequest *req = r->body;
     struct describe *d = group_alloc(r, 1, sizeof *d);
     int32_t count = i32_max(req->groups_count, 0);

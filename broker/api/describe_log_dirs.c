@@ -178,6 +178,7 @@ static void dirs_finish(struct task *task, bool is_timed_out)
 
 void api_describe_log_dirs(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     struct dirs_task *t = api_alloc(r, 1, sizeof *t);
     struct log_dir_info *dirs = api_alloc(r, DIRS_MAX, sizeof *dirs);
     if (t == NULL || dirs == NULL) {

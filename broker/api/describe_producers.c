@@ -83,6 +83,7 @@ static bool topic_answer(struct request *r,
 
 void api_describe_producers(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_DescribeProducersRequest *req = r->body;
     struct kp_DescribeProducersResponse a;
 

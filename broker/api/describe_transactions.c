@@ -8,6 +8,7 @@
 
 void api_describe_transactions(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_DescribeTransactionsRequest *req = r->body;
     struct kp_DescribeTransactionsResponse a;
 
@@ -43,6 +44,7 @@ static bool is_state(struct str name)
 
 void api_list_transactions(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     enum { FILTERS_MAX = 1000 }; /* names are compared with each other; there are eight states */
     const struct kp_ListTransactionsRequest *req = r->body;
     struct kp_ListTransactionsResponse a;

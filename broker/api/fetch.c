@@ -761,6 +761,7 @@ static void format_choose(struct fetch *f)
 
 void api_fetch(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_FetchRequest *req = r->body;
     struct fetch *f = api_alloc(r, 1, sizeof *f);
     if (f == NULL) {

@@ -27,6 +27,7 @@ static void heartbeat_finish(struct group_trip *t)
 
 void api_heartbeat(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_HeartbeatRequest *req = r->body;
     struct heartbeat *h = api_alloc(r, 1, sizeof *h);
 

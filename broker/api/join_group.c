@@ -122,6 +122,7 @@ static bool join_fill(struct request *r, struct group_join *e)
 
 void api_join_group(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_JoinGroupRequest *req = r->body;
     struct join *j = api_alloc(r, 1, sizeof *j);
 

@@ -171,6 +171,7 @@ static struct control *read_leader_and_isr(struct request *r)
 
 void api_leader_and_isr(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_LeaderAndIsrRequest *req = r->body;
     struct replicas *replicas = r->broker->replicas;
     struct control *c;
@@ -282,6 +283,7 @@ static struct control *read_stop_replica(struct request *r)
 
 void api_stop_replica(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_StopReplicaRequest *req = r->body;
     struct replicas *replicas = r->broker->replicas;
     struct control *c;

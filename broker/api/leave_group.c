@@ -71,6 +71,7 @@ static bool leave_fill(struct request *r, struct leave *l)
 
 void api_leave_group(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_LeaveGroupRequest *req = r->body;
     struct leave *l = api_alloc(r, 1, sizeof *l);
 

@@ -76,6 +76,7 @@ static void list_finish(struct group_trip *t)
 
 void api_list_groups(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     struct list *l = group_alloc(r, 1, sizeof *l);
 
     group_trip_init(&l->trip, r, list_finish);

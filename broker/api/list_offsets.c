@@ -206,6 +206,7 @@ static bool offsets_prepare(struct request *r, struct offsets_task *t)
 
 void api_list_offsets(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     struct offsets_task *t = api_alloc(r, 1, sizeof *t);
     if (t == NULL || !offsets_prepare(r, t)) {
         for (int32_t i = 0; t != NULL && i < t->count; i++)

@@ -43,6 +43,7 @@ static struct group_offset
 commit_value(const struct request *r, int64_t now_ms,
              const struct kp_OffsetCommitRequest_OffsetCommitRequestPartition *p)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_OffsetCommitRequest *req = r->body;
     bool has_retention = r->api_version >= RETENTION_FROM && r->api_version <= RETENTION_TO &&
                          req->retention_time_ms != -1;
@@ -107,6 +108,7 @@ static void commit_topics(struct commit *m, struct request *r, int16_t all_error
 
 void api_offset_commit(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_OffsetCommitRequest *req = r->body;
     if (r->api_version == 0) {
         zk_offset_commit(r);

@@ -79,6 +79,7 @@ static void delete_topics(struct offset_delete *d, struct request *r)
 
 void api_offset_delete(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_OffsetDeleteRequest *req = r->body;
     struct offset_delete *d = group_alloc(r, 1, sizeof *d);
 

@@ -277,6 +277,7 @@ static wanted_topic *old_topics(struct request *r)
 
 void api_offset_fetch(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_OffsetFetchRequest *req = r->body;
     if (r->api_version == 0) {
         zk_offset_fetch(r);

@@ -50,6 +50,7 @@ static bool topic_answer(struct request *r, bool is_replica,
 
 void api_offset_for_leader_epoch(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_OffsetForLeaderEpochRequest *req = r->body;
     bool is_replica = api_cluster_allowed(r, ACL_CLUSTER_ACTION);
     struct kp_OffsetForLeaderEpochResponse a;

@@ -67,6 +67,7 @@ static bool sync_fill(struct request *r, struct group_sync *e)
 
 void api_sync_group(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_SyncGroupRequest *req = r->body;
     struct sync *s = api_alloc(r, 1, sizeof *s);
 

@@ -226,6 +226,7 @@ static void first_finish(struct task *t, bool is_timed_out)
 
 void api_when_informed(struct request *r, void (*serve)(struct request *r))
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     struct first_wait *w;
     if (!r->broker->is_informed && (w = api_alloc(r, 1, sizeof *w)) != NULL) {
         w->serve = serve;

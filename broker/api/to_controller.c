@@ -45,6 +45,7 @@ static void refuse_list_reassignments(struct request *r)
 
 void api_to_controller(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     if (r->api_key == KP_API_ELECT_LEADERS && !api_cluster_allowed(r, ACL_ALTER))
         refuse_elect(r);
     else if (r->api_key == KP_API_ALTER_PARTITION_REASSIGNMENTS &&

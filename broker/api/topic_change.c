@@ -13,6 +13,7 @@ const char topic_change_unseen_text[] =
 
 bool topic_change_is_here(const struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     return controller_is_active(r->broker->controller);
 }
 
@@ -24,6 +25,7 @@ static int str_ptr_cmp(const void *a, const void *b)
 
 bool topic_change_duplicates(struct request *r, const struct str *names, size_t count, bool *twice)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct str **sorted = api_alloc(r, count, sizeof *sorted);
     if (sorted == NULL)
         return false;

@@ -12,6 +12,8 @@ enum { PARTITIONS_MAX = 100000, REPLICAS_MAX = 1000, OFFSETS_TOPIC_CONFIGS = 3 }
 
 bool topic_create_init(struct topic_create *c, struct request *r, int32_t cap)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
+    ASSERT(cap >= 0);
     *c = (struct topic_create){.request = r, .cap = cap};
     c->items = api_alloc(r, (size_t)cap, sizeof *c->items);
     return c->items != NULL;
@@ -39,7 +41,8 @@ static bool make_offsets_topic(struct topic_create *c, struct topic_create_item 
 
 bool topic_create_add_default(struct topic_create *c, struct str name)
 {
-    ASSERT(c->count < c->cap);
+    CHECK_OBJ(c->request, REQUEST_MAGIC);
+    ASSERT(c->count >= 0 && c->count < c->cap && c->items != NULL);
     struct topic_create_item *item = &c->items[c->count++];
     *item =
         (struct topic_create_item){.name = name, .partition_count = -1, .replication_factor = -1};
@@ -48,6 +51,7 @@ bool topic_create_add_default(struct topic_create *c, struct str name)
 
 struct topic_create_item *topic_create_find(const struct topic_create *c, struct str name)
 {
+    ASSERT(c->count >= 0 && c->count <= c->cap);
     for (int32_t i = 0; i < c->count; i++)
         if (str_eq(c->items[i].name, name))
             return &c->items[i];
@@ -56,6 +60,7 @@ struct topic_create_item *topic_create_find(const struct topic_create *c, struct
 
 void topic_create_fail(struct topic_create_item *item, int16_t error, const char *message)
 {
+    ASSERT(error != KE_NONE); /* it would count as done */
     if (item->error != KE_NONE)
         return;
     item->error = error;

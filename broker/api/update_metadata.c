@@ -26,6 +26,7 @@ static void switched(void *arg)
 
 void api_update_metadata(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_UpdateMetadataRequest *req = r->body;
     if (!api_cluster_allowed(r, ACL_CLUSTER_ACTION)) {
         reply(r, KE_CLUSTER_AUTHORIZATION_FAILED);

@@ -271,6 +271,7 @@ static struct offsets_task *commit_prepare(struct request *r)
 
 void zk_offset_commit(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     ASSERT(r->api_version == 0);
     struct offsets_task *t = commit_prepare(r);
     if (t == NULL)
@@ -336,6 +337,7 @@ static struct offsets_task *fetch_prepare(struct request *r)
 
 void zk_offset_fetch(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     ASSERT(r->api_version == 0);
     struct offsets_task *t = fetch_prepare(r);
     if (t == NULL)
