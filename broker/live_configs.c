@@ -93,7 +93,8 @@ static int16_t read_topic_config(struct live_configs *l, struct str topic)
     } while (rc == KE_NONE && changes != atomic_load(&l->topic_changes) &&
              ++reads < FRESH_READS_MAX);
     if (rc != KE_NONE)
-        SLOG(WARN, "broker", "the config of a new topic cannot be read, the last known one holds",
+        SLOG(WARN, "broker",
+             "cannot read the config of a new topic, its last known config stays in effect",
              KV_STR("topic", topic), KV_KERR(rc), KV_S("why", why.text));
     mem_free(name);
     return rc;

@@ -35,7 +35,7 @@ void api_update_metadata(struct request *r)
     int16_t error =
         replicas_admit_controller(r->broker->replicas, req->controller_epoch, req->broker_epoch);
     if (error != KE_NONE) {
-        SLOG(WARN, "api", "refused an update of the metadata",
+        SLOG(WARN, "api", "refused an UpdateMetadata request",
              KV_I("controller", req->controller_id), KV_I("epoch", req->controller_epoch),
              KV_KERR(error));
         reply(r, error);
@@ -44,7 +44,7 @@ void api_update_metadata(struct request *r)
     struct errtext why;
     struct broker *b = r->broker; /* switched may end the request before we come back */
     if (metadata_cache_update(b->metadata, req, r->loop, switched, r, &why) != ERR_OK) {
-        SLOG(ERROR, "api", "an update of the metadata cannot be",
+        SLOG(ERROR, "api", "rejected an invalid UpdateMetadata request",
              KV_I("controller", req->controller_id), KV_S("why", why.text));
         reply(r, KE_INVALID_REQUEST);
         return;

@@ -170,14 +170,14 @@ static void take_result(struct wanted_topics *w,
     if (wanted == NULL || t->error_code == KE_TOPIC_ALREADY_EXISTS || t->error_code == KE_NONE)
         return;
     if (is_worth_trying_again(t->error_code)) {
-        SLOG_EVERY(5000, INFO, "broker", "a wanted topic cannot be created yet",
-                   KV_S("topic", wanted->name), KV_KERR(t->error_code),
-                   KV_STR("why", t->error_message));
+        SLOG_EVERY(
+            5000, INFO, "broker", "cannot create a topic that topics= names yet, trying again",
+            KV_S("topic", wanted->name), KV_KERR(t->error_code), KV_STR("why", t->error_message));
         return;
     }
     wanted->is_given_up = true;
-    SLOG(ERROR, "broker", "a wanted topic cannot be created", KV_S("topic", wanted->name),
-         KV_KERR(t->error_code), KV_STR("why", t->error_message));
+    SLOG(ERROR, "broker", "cannot create a topic that topics= names, no longer waiting for it",
+         KV_S("topic", wanted->name), KV_KERR(t->error_code), KV_STR("why", t->error_message));
 }
 
 static int32_t count_given_up(const struct wanted_topics *w)
@@ -266,7 +266,8 @@ static void ask(struct wanted_topics *w, const struct metadata *m)
     w->client = client_open(&o);
     if (client_send(w->client, KP_API_CREATE_TOPICS, VERSION, &request, ANSWER_MAX_MS, answered, w,
                     &why) != ERR_OK) {
-        SLOG(ERROR, "broker", "the wanted topics cannot be asked for", KV_S("error", why.text));
+        SLOG(ERROR, "broker", "cannot ask the controller for the topics that topics= names",
+             KV_S("error", why.text));
         client_close(&w->client);
     }
     arena_fini(&arena);

@@ -142,7 +142,8 @@ static void notification_got(void *arg, const struct coord_result *r)
             read_entity(cc, r->data, r->path);
         purge_if_old(cc, r);
     } else if (!cc->is_stopped && r->err != ERR_NOT_FOUND) {
-        SLOG(WARN, "config", "cannot read a notification", KV_S("path", r->path), KV_ERR(r->err));
+        SLOG(WARN, "config", "cannot read a config change in ZooKeeper", KV_S("path", r->path),
+             KV_ERR(r->err));
     }
     unref(cc);
     mem_free(n);
@@ -201,7 +202,7 @@ static void listed(void *arg, const struct coord_result *r)
         if (r->err == ERR_OK)
             take(cc, r);
         else if (r->err != ERR_CLOSED)
-            SLOG(WARN, "config", "cannot list notifications", KV_ERR(r->err));
+            SLOG(WARN, "config", "cannot list the config changes in ZooKeeper", KV_ERR(r->err));
         if (cc->look_again)
             look(cc);
     }

@@ -273,7 +273,7 @@ static enum progress part_load(struct conn *c, struct conn_part *p)
         got += (size_t)n;
     }
     if (got < len) {
-        SLOG_EVERY(1000, ERROR, "net", "a segment ended before the answer did",
+        SLOG_EVERY(1000, ERROR, "net", "a segment file is shorter than its part of an answer",
                    KV_I("position", p->range.position), KV_I("missing", len - got));
         conn_end(c, CONN_END_ERROR, 0);
         return ENDED;
@@ -314,7 +314,7 @@ static enum progress part_send(struct conn *c, struct conn_reply_bytes *r, struc
         return ENDED;
     }
     if (status == IO_OK && put == 0) { /* cut off under us: the frame cannot be completed */
-        SLOG_EVERY(1000, ERROR, "net", "a segment ended before the answer did",
+        SLOG_EVERY(1000, ERROR, "net", "a segment file is shorter than its part of an answer",
                    KV_I("position", p->range.position), KV_I("missing", p->range.length));
         conn_end(c, CONN_END_ERROR, 0);
         return ENDED;

@@ -170,8 +170,9 @@ static void open_handle(struct coord *c, struct zk_session_handle *h)
     if (zh != NULL)
         (void)zoo_set_servers_resolution_delay(zh, ZK_SESSION_RESOLUTION_DELAY_MS);
     else
-        SLOG_EVERY(ZK_SESSION_SAY_SO_MS, WARN, "zk", "cannot make a client, trying again",
-                   KV_ERRNO(), KV_S("connect", c->connect));
+        SLOG_EVERY(ZK_SESSION_SAY_SO_MS, WARN, "zk",
+                   "cannot create a ZooKeeper client, trying again", KV_ERRNO(),
+                   KV_S("connect", c->connect));
     lock_take(&c->lock);
     if (zh != NULL) {
         ASSERT(h->zh == NULL || h->zh == zh);
@@ -270,7 +271,7 @@ static bool is_stuck_locked(struct zk_session_handle *h, int64_t now)
  * The handle's watches were in the old one: their owners are told to read. As above. */
 static void reconnect(struct coord *c, struct zk_session_handle *h)
 {
-    SLOG(WARN, "zk", "the server has taken a connection and does not answer, connecting anew",
+    SLOG(WARN, "zk", "ZooKeeper accepted the connection but does not answer, connecting again",
          KV_I("handle", h->index), KV_I("waited_ms", h->patience_ms));
     h->patience_ms = i64_min(2 * h->patience_ms, c->session_timeout_ms);
     zk_session_watch_forget_locked(h, true);
@@ -367,7 +368,7 @@ static void say_waiting(const struct coord *c, int64_t since_ms, int64_t *said_m
         return;
     *said_ms = now;
     zk_session_log_last(last, sizeof last);
-    SLOG(INFO, "zk", "waiting for zookeeper", KV_S("connect", c->connect),
+    SLOG(INFO, "zk", "waiting for ZooKeeper", KV_S("connect", c->connect),
          KV_I("waited_ms", now - since_ms), KV_S("last_error", last));
 }
 

@@ -103,7 +103,7 @@ def test_brokers_that_start_first_wait_for_zookeeper(tmp_path):
     try:
         for b in c.brokers:
             b.start(wait=False)
-        wait_until(lambda: all("waiting for zookeeper" in b.log_text() for b in c.brokers), 30, "the brokers to say what they wait for")
+        wait_until(lambda: all("waiting for ZooKeeper" in b.log_text() for b in c.brokers), 30, "the brokers to say what they wait for")
         zookeeper.start()
         for b in c.brokers:
             b.wait_ready()
