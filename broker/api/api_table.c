@@ -46,6 +46,8 @@ const struct api_row api_rows[] = {
     {KP_API_OFFSET_DELETE, 0, 0, api_offset_delete, 0},
     {KP_API_DESCRIBE_CLIENT_QUOTAS, 0, 1, api_describe_client_quotas, 0},
     {KP_API_ALTER_CLIENT_QUOTAS, 0, 1, api_alter_client_quotas, 0},
+    {KP_API_DESCRIBE_USER_SCRAM_CREDENTIALS, 0, 0, api_describe_user_scram_credentials, 0},
+    {KP_API_ALTER_USER_SCRAM_CREDENTIALS, 0, 0, api_alter_user_scram_credentials, 0},
     {KP_API_ALTER_PARTITION, 0, 3, api_to_controller, API_INTER_BROKER},
     {KP_API_DESCRIBE_CLUSTER, 0, 1, api_describe_cluster, 0},
     {KP_API_DESCRIBE_PRODUCERS, 0, 0, api_describe_producers, 0},

@@ -48,6 +48,8 @@ void api_expire_delegation_token(struct request *r);
 void api_describe_delegation_token(struct request *r);
 void api_describe_client_quotas(struct request *r);
 void api_alter_client_quotas(struct request *r);
+void api_describe_user_scram_credentials(struct request *r);
+void api_alter_user_scram_credentials(struct request *r);
 void api_describe_producers(struct request *r);
 void api_describe_transactions(struct request *r);
 void api_list_transactions(struct request *r);

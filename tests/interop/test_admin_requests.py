@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests about features that neither broker has here (ACLs, delegation tokens, quotas, transactions): consoles and mirror tools ask
+"""Requests about features that neither broker has here (ACLs, delegation tokens, quotas, SCRAM, transactions): consoles and mirror tools ask
 them of every cluster. Kafka 3.9 without these features and kafuka give the same answers."""
 import pytest
 from both import Both  # first: it makes tests/cluster known
@@ -31,6 +31,19 @@ def quotas(*components, strict=False):
 def set_quota(entity, *ops, validate=True):
     return "AlterClientQuotas", {"entries": [{"entity": entity, "ops": [{"key": k, "value": v, "remove": r} for k, v, r in ops]}],
                                  "validate_only": validate}
+
+
+def upsert(name="u", mechanism=1, iterations=8192):
+    return "AlterUserScramCredentials", {"upsertions": [{"name": name, "mechanism": mechanism, "iterations": iterations, "salt": b"salt",
+                                                          "salted_password": b"p" * 32}]}
+
+
+def unscram(*users):
+    return "AlterUserScramCredentials", {"deletions": [{"name": n, "mechanism": m} for n, m in users]}
+
+
+def scram(*users):
+    return "DescribeUserScramCredentials", {"users": [{"name": n} for n in users]}
 
 
 # name: (request, its fields); sent in every version that can carry them
@@ -90,6 +103,25 @@ CASES = {
     "quotas, exact match of null": quotas(("user", 0, None)),
     "quotas, default match of a name": quotas(("user", 1, "x")),
     "quotas, any match of a name": quotas(("user", 2, "x")),
+    "scram users": ("DescribeUserScramCredentials", {"users": None}),
+    "scram nobody": scram(),
+    "scram two users": scram("x", "y"),
+    "scram a user twice": scram("x", "y", "x"),
+    "scram the empty user": scram(""),
+    "scram the empty user twice": scram("", ""),
+    "alter no scram": unscram(),
+    "delete scram": unscram(("x", 1), ("y", 2)),
+    "delete scram, mechanism 9": unscram(("x", 9)),
+    "delete scram twice": unscram(("x", 1), ("x", 1)),
+    "delete scram of two mechanisms": unscram(("x", 1), ("x", 2)),
+    "delete scram of nobody": unscram(("", 1)),
+    "scram with few iterations": upsert(iterations=4095),
+    "scram with many iterations": upsert(iterations=16385),
+    "scram with mechanism 0": upsert(mechanism=0),
+    "scram with mechanism 3": upsert(mechanism=3),
+    "scram of nobody": upsert(name=""),
+    "scram of nobody with mechanism 9": upsert(name="", mechanism=9),
+    "scram": upsert(),
     "transactions": ("ListTransactions", {}),
     "transactions by state": ("ListTransactions", {"state_filters": ["Ongoing", "Empty", "PrepareCommit", "PrepareAbort", "CompleteCommit",
                                                                       "CompleteAbort", "Dead", "PrepareEpochFence"]}),
@@ -140,6 +172,7 @@ DIFFERENCES = {
     "delete acls, unknown pattern": UNKNOWN,
     "quotas with match 9": "INVALID_REQUEST instead of UNKNOWN_SERVER_ERROR",
     "quotas, exact match of null": "INVALID_REQUEST instead of UNKNOWN_SERVER_ERROR",
+    "scram": "Kafka stores the credentials; here nobody could log in with them",
     "describe a transaction": NO_COORDINATOR,
     "set a quota of an ip that is none": "refused as every quota; no name is looked up for that",
     "set a quota that is no number": "Kafka takes it for 0",

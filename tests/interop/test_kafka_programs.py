@@ -177,3 +177,34 @@ def test_our_reassign_and_election_tools_print_what_kafkas_do(cluster, tmp_path)
     wait_until(lambda: cluster.leader_and_isr("twice", 1)[0] == 1, 30, "the preferred leader")
     both("--election-type", "preferred", "--topic", "twice", "--partition", "1", **election)
     both("--election-type", "unclean", "--all-topic-partitions", **election)
+
+
+ABOUT_WHAT_IS_NOT_THERE = [
+    # program, its arguments, whether it succeeds, what it says
+    ("kafka.admin.ConfigCommand", ["--entity-type", "users", "--describe"], True, ""),
+    ("kafka.admin.ConfigCommand", ["--entity-type", "clients", "--describe"], True, ""),
+    ("kafka.admin.ConfigCommand", ["--entity-type", "ips", "--describe"], True, ""),
+    ("kafka.admin.ConfigCommand", ["--entity-type", "clients", "--entity-name", "x", "--alter", "--add-config", "producer_byte_rate=1000"], False,
+     "client quotas are not supported"),
+    ("kafka.admin.ConfigCommand", ["--entity-type", "users", "--entity-name", "x", "--alter", "--add-config", "SCRAM-SHA-256=[password=x]"], False,
+     "SASL is not supported"),
+    ("kafka.admin.AclCommand", ["--list"], False, "no authorizer is configured"),
+    ("org.apache.kafka.tools.TransactionsCommand", ["list"], True, "TransactionalId"),
+    ("org.apache.kafka.tools.TransactionsCommand", ["describe", "--transactional-id", "x"], False, "authorization failure"),
+    ("org.apache.kafka.tools.TransactionsCommand", ["describe-producers", "--topic", "java-ids", "--partition", "0"], True, "ProducerId"),
+    ("org.apache.kafka.tools.DelegationTokenCommand", ["--describe"], False, "Delegation Token requests are not allowed"),
+]
+
+
+@pytest.mark.parametrize("program, args, succeeds, says", ABOUT_WHAT_IS_NOT_THERE)
+def test_programs_that_ask_for_what_is_not_there_are_told_so(cluster, tmp_path, program, args, succeeds, says):
+    if "describe-producers" in args:
+        cluster.create_topic("java-ids")
+        r = java("org.apache.kafka.tools.ProducerPerformance", "--topic", "java-ids", "--num-records", 3, "--record-size", 10, "--throughput", -1,
+                 "--producer-props", f"bootstrap.servers={cluster.bootstrap}", "enable.idempotence=true")
+        assert r.returncode == 0, r.stderr[-2000:]
+    (tmp_path / "empty.properties").touch()
+    more = ["--command-config", tmp_path / "empty.properties"] if "Token" in program else []
+    r = java(program, "--bootstrap-server", cluster.bootstrap, *more, *args, timeout=60)
+    failed = r.returncode != 0 or "Exception" in r.stdout + r.stderr
+    assert failed != succeeds and says in r.stdout + r.stderr, r.stdout[-2000:] + r.stderr[-2000:]

@@ -119,6 +119,8 @@ struct outcome {
         struct kp_DescribeProducersResponse producers;
         struct kp_DescribeTransactionsResponse transactions;
         struct kp_ListTransactionsResponse list_transactions;
+        struct kp_DescribeUserScramCredentialsResponse scram;
+        struct kp_AlterUserScramCredentialsResponse set_scram;
     } u;
     size_t range_count;
 };

@@ -154,6 +154,49 @@ START_TEST(there_are_no_transactions)
 }
 END_TEST
 
+START_TEST(nobody_has_scram_credentials_and_none_can_be_set)
+{
+    struct outcome o;
+    struct kp_DescribeUserScramCredentialsRequest_UserName users[] = {
+        {STR_LIT("x")}, {STR_LIT("y")}, {STR_LIT("x")}};
+    struct kp_DescribeUserScramCredentialsRequest describe = {.users = users, .users_count = 3};
+    struct kp_AlterUserScramCredentialsRequest_ScramCredentialUpsertion u[] = {
+        {.name = STR_LIT("x"), .mechanism = 1, .iterations = 8192},
+        {.name = STR_LIT("y"), .mechanism = 1, .iterations = 1},
+        {.name = STR_LIT("z"), .mechanism = 2, .iterations = 4096},
+        {.name = STR_LIT("z"), .mechanism = 2, .iterations = 4096}};
+    struct kp_AlterUserScramCredentialsRequest alter = {.upsertions = u, .upsertions_count = 4};
+
+    call(KP_API_DESCRIBE_USER_SCRAM_CREDENTIALS, 0, &describe, &o);
+    ck_assert_int_eq(o.u.scram.results_count, 2);
+    ck_assert_int_eq(o.u.scram.results[0].error_code, KE_DUPLICATE_RESOURCE);
+    ck_assert_int_eq(o.u.scram.results[1].error_code, KE_RESOURCE_NOT_FOUND);
+    outcome_fini(&o);
+    call(KP_API_ALTER_USER_SCRAM_CREDENTIALS, 0, &alter, &o);
+    ck_assert_int_eq(o.u.set_scram.results_count, 3);
+    ck_assert_int_eq(o.u.set_scram.results[0].error_code, KE_UNSUPPORTED_SASL_MECHANISM);
+    ck_assert_int_eq(o.u.set_scram.results[1].error_code, KE_UNACCEPTABLE_CREDENTIAL);
+    ck_assert_int_eq(o.u.set_scram.results[2].error_code, KE_DUPLICATE_RESOURCE);
+    outcome_fini(&o);
+}
+END_TEST
+
+START_TEST(a_request_names_at_most_a_thousand_scram_users)
+{
+    enum { COUNT = 1001 };
+    struct outcome o;
+    struct kp_DescribeUserScramCredentialsRequest_UserName *users = xcalloc(COUNT, sizeof *users);
+    struct kp_DescribeUserScramCredentialsRequest req = {.users = users, .users_count = COUNT};
+
+    for (int i = 0; i < COUNT; i++)
+        users[i].name = STR_LIT("x");
+    call(KP_API_DESCRIBE_USER_SCRAM_CREDENTIALS, 0, &req, &o);
+    ck_assert_int_eq(o.u.scram.error_code, KE_INVALID_REQUEST);
+    outcome_fini(&o);
+    mem_free(users);
+}
+END_TEST
+
 int main(void)
 {
     const TTest *const tests[] = {acls_are_disabled_and_an_unknown_type_is_invalid,
@@ -161,7 +204,9 @@ int main(void)
                                   a_quota_is_refused_with_a_text_unless_it_is_removed,
                                   no_quotas_are_described_and_odd_filters_are_refused,
                                   producers_are_the_logs,
-                                  there_are_no_transactions};
+                                  there_are_no_transactions,
+                                  nobody_has_scram_credentials_and_none_can_be_set,
+                                  a_request_names_at_most_a_thousand_scram_users};
 
     return api_run("api-describe", tests, ARRAY_LEN(tests), 1);
 }
