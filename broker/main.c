@@ -48,9 +48,16 @@ static const char usage[] =
     "                        stops the start\n"
     "  --help-topic-config   prints the same for the configs of topics\n"
     "\n"
-    "SIGTERM stops the broker: its leaders move to other brokers first. A second one hurries.\n";
+    "SIGTERM stops the broker: its leaders move to other brokers first. A second one hurries.\n"
+    "SIGHUP opens the log file again, after logrotate or the like has renamed it.\n";
 
 static int ready_fd = -1; /* the waiting parent's pipe, with --daemon */
+
+/* The log file, for the handler of SIGHUP; set once, before threads are made. fd -1: none. */
+static struct log_file {
+    char *path;
+    int fd;
+} log_file = {.fd = -1};
 
 static int fail(const char *text)
 {
@@ -163,13 +170,36 @@ static void on_signal(int number UNUSED)
     run_stop();
 }
 
+static int open_for_append(const char *path)
+{
+    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+}
+
+/* The descriptor keeps its number: whoever writes a line meanwhile writes it to one file or the
+ * other. Everything here may be called in a handler. */
+static void on_hangup(int number UNUSED)
+{
+    static const char text[] = "cannot open the log file again after SIGHUP: going on with this one\n";
+    int saved = errno;
+
+    if (log_file.fd < 0)
+        return;
+    int fd = open_for_append(log_file.path);
+    if (fd < 0 || dup3(fd, log_file.fd, O_CLOEXEC) < 0)
+        (void)!write(log_file.fd, text, sizeof text - 1);
+    if (fd >= 0)
+        (void)close(fd);
+    errno = saved;
+}
+
 static void set_signals(void)
 {
     struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction hangup = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
     struct sigaction ignore = {.sa_handler = SIG_IGN};
 
     MUST(sigaction(SIGTERM, &stop, NULL) == 0 && sigaction(SIGINT, &stop, NULL) == 0);
-    MUST(sigaction(SIGPIPE, &ignore, NULL) == 0 && sigaction(SIGHUP, &ignore, NULL) == 0);
+    MUST(sigaction(SIGPIPE, &ignore, NULL) == 0 && sigaction(SIGHUP, &hangup, NULL) == 0);
 }
 
 /* In the parent, returns never: waits for the child to serve or to fail. In the child: goes on. */
@@ -217,24 +247,23 @@ static void on_started(void)
 static enum err open_log_file(const struct arguments *a, const struct config *c,
                               struct errtext *why)
 {
-    char *path = NULL;
-    int fd;
-
     if (a->log_file == NULL && !a->is_daemon)
         return ERR_OK;
     if (a->log_file == NULL && fsx_mkdir_p(c->log_dirs.items[0], 0755) != ERR_OK) {
         errtext_set(why, "cannot make the log dir %s: %s", c->log_dirs.items[0], strerror(errno));
         return ERR_IO;
     }
-    path = a->log_file != NULL ? xstrdup(a->log_file)
-                               : xasprintf("%s/kafuka-broker.log", c->log_dirs.items[0]);
-    enum err rc = fsx_open(path, O_WRONLY | O_CREAT | O_APPEND, 0644, &fd);
-    if (rc == ERR_OK)
-        slog_set_fd(fd);
-    else
-        errtext_set(why, "cannot write the log file %s: %s", path, err_reason(rc));
-    mem_free(path);
-    return rc;
+    log_file.path = a->log_file != NULL
+                        ? xstrdup(a->log_file)
+                        : xasprintf("%s/kafuka-broker.log", c->log_dirs.items[0]);
+    int fd = open_for_append(log_file.path);
+    if (fd < 0) {
+        errtext_set(why, "cannot write the log file %s: %s", log_file.path, strerror(errno));
+        return err_from_errno(errno);
+    }
+    slog_set_fd(fd);
+    log_file.fd = fd; /* last: a signal may come at any time */
+    return ERR_OK;
 }
 
 static enum err load_config(const struct arguments *a, const char *path, struct config **out,

@@ -142,6 +142,9 @@ static void begin(void *arg)
 
     if (id < 0)
         id = metadata_controller_id(m);
+    if (id >= 0)
+        SLOG(INFO, "broker", "asking the controller to move this broker's leaders away",
+             KV_I("controller", id));
     if (id < 0) {
         finish(a, false, -1, "there is no controller now");
     } else if (id == b->id) {
