@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kafuka - the one executable behind every command. The command is the first argument
+/* main - kafuka: the one executable behind every command. The command is the first argument
  * (`kafuka topics ...`) or the name it was called by: kafuka-topics, kafka-topics, kafka-topics.sh.
  * `kafka-run-class.sh kafka.admin.TopicCommand ...` works too. */
 #include "config.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* log_dirs - DescribeLogDirs (35): what lies in which folder and how large it is. An io thread
+/* describe_log_dirs - DescribeLogDirs (35): what lies in which folder and how large it is. An io thread
  * walks over the partitions. */
 #include "broker/api/api.h"
 #include "broker/api/handlers.h"

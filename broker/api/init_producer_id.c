@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* producer_id - InitProducerId (22) for idempotent producers, and the blocks of ids behind it.
+/* init_producer_id - InitProducerId (22) for idempotent producers, and the blocks of ids behind it.
  *
  * A block comes from the controller (AllocateProducerIds, 67): through the controller module when
  * it is active here, else over a connection to its broker. The next block is asked for when little

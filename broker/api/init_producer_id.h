@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* producer_id - hands out producer ids from blocks that the controller allocates. */
+/* init_producer_id - hands out producer ids from blocks that the controller allocates. */
 #ifndef BROKER_API_INIT_PRODUCER_ID_H
 #define BROKER_API_INIT_PRODUCER_ID_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* metadata_api - Metadata (3): who is there, where the partitions are, and the creation of topics
+/* metadata - Metadata (3): who is there, where the partitions are, and the creation of topics
  * that a client names before they exist.
  *
  * Topics to be created are written to the coordination service by an io thread; the answer waits,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* new_topics - names of topics that LeaderAndIsr has told of and UpdateMetadata not yet. Followers
- * fetch by id as soon as they have their orders; the metadata come only when all brokers have
- * carried theirs out, which takes a while for a topic of thousands of partitions. Any thread. */
+/* new_topics - the names of topics that this broker knows from LeaderAndIsr but not yet from
+ * UpdateMetadata. Followers fetch by topic id as soon as they have their LeaderAndIsr;
+ * UpdateMetadata comes when all brokers have answered theirs, which takes a while for a topic of
+ * thousands of partitions. Any thread. */
 #ifndef BROKER_API_NEW_TOPICS_H
 #define BROKER_API_NEW_TOPICS_H
 

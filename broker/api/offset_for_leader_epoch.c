@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* epochs - OffsetForLeaderEpoch (23): where an epoch ended in the leader's log. */
+/* offset_for_leader_epoch - OffsetForLeaderEpoch (23): where an epoch ended in the leader's log. */
 #include "broker/api/api.h"
 #include "broker/api/handlers.h"
 #include "broker/replica/partition.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* wanted_topics - the topics that must exist once the broker is ready:
- * topics=name:partitions:replicas
- * [:cleanup.policy],... Each broker asks the controller for those that are missing, again and again
+/* wanted_topics - the topics that must exist once the broker is ready, from the option
+ * topics=name:partitions:replicas[:cleanup.policy],... Each broker asks the controller for those that are missing, again and again
  * until they are there; one that exists already is left as it is. */
 #ifndef BROKER_CLUSTER_WANTED_TOPICS_H
 #define BROKER_CLUSTER_WANTED_TOPICS_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config_changes - hears that a config in the coordination service changed, reads it, and tells it
- * on. The notification nodes are only triggers; old ones are removed after 15 minutes.
+/* config_changes - watches for changed configs in the coordination service, reads them, and reports
+ * them. The notification nodes are only triggers; old ones are removed after 15 minutes.
  *
  * All callbacks run on the mailbox's owner (registration_mailbox() will do), which must go on
  * delivering until config_changes_stop. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* group_core - the group coordinator of one partition of __consumer_offsets, as a pure state
  * machine: groups, members, generations, committed offsets, timers, rebalance history. Events in,
- * effects out; no I/O, clock, thread, lock, randomness or log line. Driven by coordinator.c in a
- * broker and by tests in simulated schedules.
+ * effects out; no I/O, clock, thread, lock, randomness or log line. Driven by shard.c and load.c in
+ * a broker and by tests in simulated schedules.
  *
  * Rules: the classic protocol of Kafka 3.9 (KIP-62, 134, 345, 394, 429, 447, 814); reasons and
  * differences in README.md. Strings and bytes of an event are borrowed for the step; what an effect

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* batch - record batches of format v2 (magic 2), read and patched where they lie: header fields,
+/* batch - record batches of format v2 (magic 2), read and patched in place: header fields,
  * CRC, walking over batches and over the records of one. Nothing is copied or allocated. Any
  * thread; no state. Layout: README. Source of the format: DefaultRecordBatch, DefaultRecord. */
 #ifndef COMMON_RECORD_BATCH_H

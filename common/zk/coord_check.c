@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a person may write into zookeeper.connect and its sisters, checked before anything is done.
+/* What a person may write into zookeeper.connect and the other zookeeper.* options, checked before anything is done.
  */
 #include "common/zk/zk_session_internal.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rk - librdkafka for the commands that produce and consume: configuration from Kafka's property
+/* rdkafka - librdkafka for the commands that produce and consume: configuration from Kafka's property
  * names of any age, a first check that a broker is there, rate-limited warnings. One thread. */
 #ifndef TOOLS_LIB_RDKAFKA_H
 #define TOOLS_LIB_RDKAFKA_H

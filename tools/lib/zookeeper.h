@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* zk - the way of the --zookeeper commands into ZooKeeper. */
+/* zookeeper - the ZooKeeper session of a command with --zookeeper, and what it reads there. */
 #ifndef TOOLS_LIB_ZOOKEEPER_H
 #define TOOLS_LIB_ZOOKEEPER_H
 
