@@ -222,11 +222,11 @@ def zookeeper(tmp_path_factory):
     z.kill()
 
 
-def served(style, connect, port):
-    """The environment of a compose file of that style, for a port of this machine."""
+def served(style, connect, port, inner):
+    """The environment of a compose file of that style, for ports of this machine."""
     return {
         "cp-kafka": {"KAFKA_BROKER_ID": "1", "KAFKA_ZOOKEEPER_CONNECT": connect,
-                     "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port + 1},PLAINTEXT_HOST://localhost:{port}",
+                     "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{inner},PLAINTEXT_HOST://localhost:{port}",
                      "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,PLAINTEXT_HOST:PLAINTEXT",
                      "KAFKA_INTER_BROKER_LISTENER_NAME": "PLAINTEXT", "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
                      "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0"},
@@ -235,8 +235,8 @@ def served(style, connect, port):
         "wurstmeister": {"KAFKA_ADVERTISED_HOST_NAME": "127.0.0.1", "KAFKA_PORT": str(port), "KAFKA_ZOOKEEPER_CONNECT": connect,
                          "KAFKA_CREATE_TOPICS": "through:2:1,kept:1:1:compact"},
         "wurstmeister-commands": {"KAFKA_ZOOKEEPER_CONNECT": connect, "HOSTNAME_COMMAND": "echo localhost", "BROKER_ID_COMMAND": "echo 5",
-                                  "RACK_COMMAND": "echo north", "KAFKA_LISTENERS": f"INSIDE://127.0.0.1:{port + 1},OUTSIDE://127.0.0.1:{port}",
-                                  "KAFKA_ADVERTISED_LISTENERS": f"INSIDE://:{port + 1},OUTSIDE://_{{HOSTNAME_COMMAND}}:{port}",
+                                  "RACK_COMMAND": "echo north", "KAFKA_LISTENERS": f"INSIDE://127.0.0.1:{inner},OUTSIDE://127.0.0.1:{port}",
+                                  "KAFKA_ADVERTISED_LISTENERS": f"INSIDE://:{inner},OUTSIDE://_{{HOSTNAME_COMMAND}}:{port}",
                                   "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT",
                                   "KAFKA_INTER_BROKER_LISTENER_NAME": "INSIDE"},
     }[style]
@@ -244,11 +244,11 @@ def served(style, connect, port):
 
 @pytest.mark.parametrize("style", ["cp-kafka", "bitnami", "wurstmeister", "wurstmeister-commands"])
 def test_a_broker_serves_with_each_style(tmp_path, zookeeper, style):
-    (port,) = free_ports(1)  # and the next one, of an inner listener
+    port, inner = free_ports(2)
     (tmp_path / "bin").mkdir()
     for name in ("kafuka-broker", "kafuka-healthcheck", "kafuka-topics"):
         (tmp_path / "bin" / name).symlink_to(BUILD / ("kafuka-broker" if name == "kafuka-broker" else "kafuka"))
-    env = {**environment(tmp_path), **served(style, f"127.0.0.1:{zookeeper.port}/{style}", port)}
+    env = {**environment(tmp_path), **served(style, f"127.0.0.1:{zookeeper.port}/{style}", port, inner)}
     broker = Process("broker", ["env", "-i", *(f"{k}={v}" for k, v in env.items()), "sh", ENTRYPOINT], tmp_path / "log")
     broker.start()
     try:
