@@ -26,7 +26,7 @@ static int run(const struct opts *o)
     int rc;
 
     if (o->word_count != 1 || strcmp(o->words[0], "cluster-id") != 0)
-        return opts_fail(o, "what is wanted? There is one sub-command: cluster-id");
+        return opts_fail(o, "give the sub-command cluster-id: it is the only one");
     rc = admin_start_at(&a, o, opts_text(o, "bootstrap-server", NULL),
                         opts_text(o, "command-config", opts_text(o, "config", NULL)));
     if (rc >= 0)

@@ -23,22 +23,31 @@ enum {
 static const struct opt_spec specs[] = {
     ADMIN_OPTIONS,
     {"zookeeper", OPT_TEXT, "host:port,.../chroot",
-     "In place of --bootstrap-server, for topics: work on the znodes directly.", 0, 0},
-    {"describe", OPT_FLAG, NULL, "Show configurations.", 0, 0},
-    {"alter", OPT_FLAG, NULL, "Change configurations.", 0, 0},
-    {"entity-type", OPT_TEXT, "type", "topics or brokers.", 0, 0},
-    {"entity-name", OPT_TEXT, "name", "The topic's name or the broker's id.", 0, 0},
-    {"entity-default", OPT_FLAG, NULL, "The default of all brokers.", 0, 0},
-    {"topic", OPT_TEXT, "topic", "The same as --entity-type topics --entity-name.", 0, 0},
-    {"broker", OPT_TEXT, "id", "The same as --entity-type brokers --entity-name.", 0, 0},
-    {"broker-defaults", OPT_FLAG, NULL, "The same as --entity-type brokers --entity-default.", 0,
+     "In place of --bootstrap-server, for topics only: read and write the znodes directly.", 0, 0},
+    {"describe", OPT_FLAG, NULL, "Show the configuration of a topic or broker.", 0, 0},
+    {"alter", OPT_FLAG, NULL, "Change the configuration of a topic or broker.", 0, 0},
+    {"entity-type", OPT_TEXT, "type", "The kind of what is shown or changed: topics or brokers.", 0,
      0},
-    {"all", OPT_FLAG, NULL, "With --describe: also what is not set but has a default.", 0, 0},
+    {"entity-name", OPT_TEXT, "name", "The name of the topic, or the id of the broker.", 0, 0},
+    {"entity-default", OPT_FLAG, NULL,
+     "The configuration that applies to all brokers that have none of their own.", 0, 0},
+    {"topic", OPT_TEXT, "topic",
+     "The topic with this name; short for --entity-type topics --entity-name.", 0, 0},
+    {"broker", OPT_TEXT, "id",
+     "The broker with this id; short for --entity-type brokers --entity-name.", 0, 0},
+    {"broker-defaults", OPT_FLAG, NULL,
+     "The default of all brokers; short for --entity-type brokers --entity-default.", 0, 0},
+    {"all", OPT_FLAG, NULL, "With --describe: show also what was not set and has its default.", 0,
+     0},
     {"add-config", OPT_LIST, "name=value,...",
-     "What to set; values with commas in brackets: cleanup.policy=[compact,delete].", 0, 0},
-    {"add-config-file", OPT_TEXT, "file", "A properties file with what to set.", 0, 0},
-    {"delete-config", OPT_LIST, "name,...", "What to take back.", 0, 0},
-    {"force", OPT_FLAG, NULL, "Accepted; nothing is asked here anyway.", 0, 0},
+     "With --alter: set these configurations. A value with commas stands in brackets: "
+     "cleanup.policy=[compact,delete].",
+     0, 0},
+    {"add-config-file", OPT_TEXT, "file",
+     "With --alter: set the configurations in this properties file.", 0, 0},
+    {"delete-config", OPT_LIST, "name,...",
+     "With --alter: remove these configurations, so that their defaults apply again.", 0, 0},
+    {"force", OPT_FLAG, NULL, "Has no effect: no command asks for confirmation.", 0, 0},
 };
 
 static const struct opt_command command = {
@@ -63,7 +72,7 @@ enum err configs_parse_add(const char *text, struct props *out, struct errtext *
         char *name, *copy;
 
         if (text[name_len] != '=' || name_len == 0) {
-            errtext_set(why, "--add-config: name=value[,name=value...] is wanted, not '%s'", text);
+            errtext_set(why, "--add-config takes name=value[,name=value...], not '%s'", text);
             return ERR_INVALID;
         }
         value = text + name_len + 1;

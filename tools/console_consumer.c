@@ -26,43 +26,64 @@ enum {
 };
 
 static const struct opt_spec specs[] = {
-    {"topic", OPT_TEXT, "topic", "The topic to consume.", 0, 0},
-    {"include", OPT_TEXT, "regex", "Consume all topics whose names match, like 'orders.*'.", 0, 0},
+    {"topic", OPT_TEXT, "topic", "The topic whose records are printed.", 0, 0},
+    {"include", OPT_TEXT, "regex",
+     "Print the records of all topics whose names match this regular expression, like 'orders.*'.",
+     0, 0},
     {"whitelist", OPT_TEXT, "regex", "The older name of --include.", 0, 0},
-    {"blacklist", OPT_TEXT, "regex", "Consume all topics but those whose names match.", 0, 0},
-    {"bootstrap-server", OPT_TEXT, "host:port,...", "REQUIRED: The brokers to connect to.", 0, 0},
+    {"blacklist", OPT_TEXT, "regex",
+     "Print the records of all topics whose names do not match this regular expression.", 0, 0},
+    {"bootstrap-server", OPT_TEXT, "host:port,...",
+     "REQUIRED: one or more brokers of the cluster; the others are found through them.", 0, 0},
     {"broker-list", OPT_TEXT, "host:port,...", "An older name of --bootstrap-server.", 0, 0},
     {"zookeeper", OPT_TEXT, "host:port,.../chroot",
-     "In place of --bootstrap-server: consume as a member of a group that is coordinated through "
-     "ZooKeeper, with offsets there. Without --group the group is made up and deleted at the end.",
+     "In place of --bootstrap-server: consume as a member of a group whose members share their "
+     "work, and keep their offsets, in ZooKeeper. Without --group a group is made for this run and "
+     "deleted at its end.",
      0, 0},
-    {"from-beginning", OPT_FLAG, NULL, "Begin with the first record that is kept.", 0, 0},
-    {"partition", OPT_INT, "number", "Only this partition of --topic.", 0, INT32_MAX},
+    {"from-beginning", OPT_FLAG, NULL,
+     "Begin with the oldest record of each partition; a group only where it has committed no "
+     "offset yet.",
+     0, 0},
+    {"partition", OPT_INT, "number", "Read only this partition of --topic.", 0, INT32_MAX},
     {"offset", OPT_TEXT, "offset",
-     "With --partition: begin at this offset, or at earliest or latest (default).", 0, 0},
-    {"max-messages", OPT_INT, "number", "Stop after that many records.", 0, INT64_MAX},
-    {"timeout-ms", OPT_INT, "ms", "Stop when no record came for that long.", 0, INT32_MAX},
-    {"group", OPT_TEXT, "group", "Share the topic with the other members of this group.", 0, 0},
+     "With --partition: begin at this offset, or at earliest or latest (the default).", 0, 0},
+    {"max-messages", OPT_INT, "number", "End after this number of records.", 0, INT64_MAX},
+    {"timeout-ms", OPT_INT, "ms", "End when no record has come for this time.", 0, INT32_MAX},
+    {"group", OPT_TEXT, "group",
+     "Join this consumer group: its members share the partitions, and its offsets are committed.",
+     0, 0},
     {"property", OPT_LIST, "name=value",
-     "What is printed: print.timestamp, print.partition, print.offset, print.headers, print.key, "
-     "print.value, key.separator, line.separator, headers.separator, null.literal, "
+     "What is printed and how: print.timestamp, print.partition, print.offset, print.headers, "
+     "print.key, print.value, key.separator, line.separator, headers.separator, null.literal, "
      "key.deserializer, value.deserializer.",
      0, 0},
-    {"formatter-config", OPT_TEXT, "file", "A file with such properties.", 0, 0},
-    {"formatter", OPT_TEXT, "class", "Kafka's name of a formatter.", 0, 0},
-    {"key-deserializer", OPT_TEXT, "class", "Kafka's name of a deserializer for keys.", 0, 0},
-    {"value-deserializer", OPT_TEXT, "class", "Kafka's name of a deserializer for values.", 0, 0},
-    {"consumer-property", OPT_LIST, "name=value", "A property of the consumer.", 0, 0},
-    {"consumer.config", OPT_TEXT, "file", "A file with properties of the consumer.", 0, 0},
+    {"formatter-config", OPT_TEXT, "file", "A properties file with what --property may set.", 0, 0},
+    {"formatter", OPT_TEXT, "class",
+     "The name of one of Kafka's formatters, for example "
+     "org.apache.kafka.tools.consumer.OffsetsMessageFormatter.",
+     0, 0},
+    {"key-deserializer", OPT_TEXT, "class",
+     "The name of one of Kafka's deserializers, for the keys of records.", 0, 0},
+    {"value-deserializer", OPT_TEXT, "class",
+     "The name of one of Kafka's deserializers, for the values of records.", 0, 0},
+    {"consumer-property", OPT_LIST, "name=value",
+     "A property of the consumer, by Kafka's or librdkafka's name; may be repeated.", 0, 0},
+    {"consumer.config", OPT_TEXT, "file",
+     "A properties file of the consumer, also for the connection (security.protocol and the like).",
+     0, 0},
     {"isolation-level", OPT_TEXT, "level",
-     "read_uncommitted (default) or read_committed, which leaves out aborted transactions.", 0, 0},
-    {"skip-message-on-error", OPT_FLAG, NULL, "Go on when a record cannot be printed.", 0, 0},
+     "Which records are printed: read_uncommitted prints all (the default), read_committed leaves "
+     "out those of aborted transactions.",
+     0, 0},
+    {"skip-message-on-error", OPT_FLAG, NULL,
+     "Go on with the next record when one cannot be printed.", 0, 0},
     {"enable-systest-events", OPT_DEPRECATED_FLAG, NULL, "it is for Kafka's own tests", 0, 0},
-    {"new-consumer", OPT_FLAG, NULL, "Accepted; there is only one.", 0, 0},
+    {"new-consumer", OPT_FLAG, NULL, "Has no effect: there is only one consumer.", 0, 0},
     {"delete-consumer-offsets", OPT_FLAG, NULL,
-     "With --zookeeper: delete what the group has left in ZooKeeper before joining it.", 0, 0},
+     "With --zookeeper: delete the offsets of the group before joining it.", 0, 0},
     {"autocommit.interval.ms", OPT_INT, "ms",
-     "With --zookeeper: commit in this interval (60000 by default).", 1, INT32_MAX},
+     "With --zookeeper: how often offsets are committed (default 60000).", 1, INT32_MAX},
     {"csv-reporter-enabled", OPT_DEPRECATED_FLAG, NULL, "an option of Kafka 0.8", 0, 0},
 };
 
@@ -493,8 +514,7 @@ static int check_options(const struct opts *o)
         return opts_fail(o, "--blacklist does not work with --group: list the topics with "
                             "--include");
     if (opts_has(o, "group") && opts_text(o, "group", "")[0] == '\0')
-        return opts_fail(o,
-                         "--group '' is no name of a group: one with a letter at least is wanted");
+        return opts_fail(o, "--group takes the name of a group, not an empty text");
     if (opts_has(o, "group") && opts_has(o, "partition"))
         return opts_fail(o, "Options group and partition cannot be specified together.");
     return -1;

@@ -65,7 +65,8 @@ static enum err take_history(struct arena *a, struct buf *body, struct history *
     size_t count = json_array_size(list);
 
     if (!json_is_array(list) || count > REBALANCES_MAX) {
-        errtext_set(why, "the answer is no history: %s", root == NULL ? e.text : "no rebalances");
+        errtext_set(why, "the answer is not a history of rebalances: %s",
+                    root == NULL ? e.text : "no rebalances");
         json_decref(root);
         return ERR_PROTOCOL;
     }
@@ -216,8 +217,8 @@ static void print_findings(const struct group *g)
         assigned += g->members[i].partition_count;
     }
     if (g->member_count == 0 && g->commit_count > 0)
-        printf("  ! nobody reads: %d partition%s with committed offsets and no member\n",
-               g->commit_count, g->commit_count == 1 ? "" : "s");
+        printf("  ! no member reads the %d partition%s with committed offsets\n", g->commit_count,
+               g->commit_count == 1 ? "" : "s");
     if (idle > 0 && strcmp(g->state, "Stable") == 0)
         printf(
             "  ! %d of %d members %s no partition: there are %d partitions to share; more members "

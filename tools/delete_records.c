@@ -10,8 +10,9 @@
 static const struct opt_spec specs[] = {
     ADMIN_OPTIONS,
     {"offset-json-file", OPT_TEXT, "file",
-     "REQUIRED: {\"partitions\": [{\"topic\": \"t\", \"partition\": 0, \"offset\": 42}], "
-     "\"version\": 1}. Records before the offset go; -1 means all there are now.",
+     "REQUIRED: a file that says for each partition before which offset its records are deleted; "
+     "-1 deletes all that are there now. {\"partitions\": [{\"topic\": \"t\", \"partition\": 0, "
+     "\"offset\": 42}], \"version\": 1}",
      0, 0},
 };
 

@@ -15,18 +15,20 @@
 static const struct opt_spec specs[] = {
     ADMIN_OPTIONS,
     {"zookeeper", OPT_TEXT, "host:port,.../chroot",
-     "In place of --bootstrap-server: read the znodes; works when no broker does.", 0, 0},
-    {"json", OPT_FLAG, NULL, "One JSON object instead of the page.", 0, 0},
-    {"watch", OPT_INT, "seconds", "Again every so many seconds, until interrupted.", 1, 86400},
-    {"topics", OPT_FLAG, NULL, "List all topics and groups, not only the sick and the first ones.",
-     0, 0},
-    {"no-groups", OPT_FLAG, NULL, "Do not look at consumer groups.", 0, 0},
+     "In place of --bootstrap-server: read the znodes; this works when no broker answers.", 0, 0},
+    {"json", OPT_FLAG, NULL, "Print one JSON object instead of the page.", 0, 0},
+    {"watch", OPT_INT, "seconds",
+     "Print the page again each time this many seconds have passed, until interrupted.", 1, 86400},
+    {"topics", OPT_FLAG, NULL,
+     "List all topics and groups, not only those in trouble and the first twenty.", 0, 0},
+    {"no-groups", OPT_FLAG, NULL, "Leave out consumer groups.", 0, 0},
 };
 
 static const struct opt_command command = {
     .name = "describe",
-    .summary = "the whole cluster on one page, and what is wrong with it. Exit status 0: healthy, "
-               "1: not.",
+    .summary =
+        "shows the whole cluster on one page, and what is wrong with it. Exit status 0: healthy, "
+        "1: not.",
     .specs = specs,
     .spec_count = ARRAY_LEN(specs),
     .examples = "--bootstrap-server localhost:9092\n"

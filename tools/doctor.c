@@ -18,20 +18,24 @@
 enum { DEFAULT_STEP_TIMEOUT_MS = 3000, BUDGET_STEPS = 6, WRONG_USAGE = 2, RESOURCE_BROKER = 4 };
 
 static const struct opt_spec specs[] = {
-    {"bootstrap-server", OPT_TEXT, "host:port,...", "REQUIRED: what the client is given.", 0, 0},
+    {"bootstrap-server", OPT_TEXT, "host:port,...",
+     "REQUIRED: the addresses that the client is given.", 0, 0},
     {"command-config", OPT_TEXT, "file",
-     "Properties for the connection: security.protocol, ssl.ca.location, ...", 0, 0},
+     "A properties file for the connection: security.protocol, ssl.ca.location and the like.", 0,
+     0},
     {"zookeeper", OPT_TEXT, "host:port,.../chroot",
-     "Also compare with the brokers that are registered there.", 0, 0},
+     "Compare also with the brokers that are registered in this ZooKeeper.", 0, 0},
     {"timeout-ms", OPT_INT, "ms",
-     "How long one step may take (default 3000); the whole takes six times that at most.", 1,
-     INT32_MAX},
+     "How long one step may take (default 3000); all steps together take at most six times as "
+     "long.",
+     1, INT32_MAX},
 };
 
 static const struct opt_command command = {
     .name = "doctor",
-    .summary = "why does my client not connect? Tries from here what a client does and says what "
-               "to change. Exit status 0: all well, 1: trouble found, 2: wrong usage.",
+    .summary =
+        "finds out why a client does not connect: tries from here what it does, and says what "
+        "to change. Exit status 0: all well, 1: trouble found, 2: wrong usage.",
     .specs = specs,
     .spec_count = ARRAY_LEN(specs),
     .examples = "--bootstrap-server localhost:9092\n"
@@ -240,7 +244,7 @@ static void advise_on_listeners(const struct doctor *d, int32_t id, const char *
                 "inter.broker.listener.name",
                 host, port);
     if (d->works_is_loopback && !is_same)
-        doctor_cure("%s is this machine only: take its real name if clients elsewhere shall "
+        doctor_cure("%s is this machine only: take its real name if clients elsewhere are to "
                     "connect too",
                     d->works_host);
 }

@@ -12,24 +12,27 @@ enum { TIME_LOWEST = -5, RANGES_MAX = 1000 };
 static const struct opt_spec specs[] = {
     ADMIN_OPTIONS,
     {"broker-list", OPT_TEXT, "host:port,...", "The older name of --bootstrap-server.", 0, 0},
-    {"topic", OPT_TEXT, "regex", "The topics, as a regular expression over whole names.", 0, 0},
-    {"partitions", OPT_TEXT, "0,1,...", "Only these partitions.", 0, 0},
+    {"topic", OPT_TEXT, "regex",
+     "Print the offsets of the topics whose whole names match this regular expression.", 0, 0},
+    {"partitions", OPT_TEXT, "0,1,...", "Print the offsets of these partitions only.", 0, 0},
     {"topic-partitions", OPT_TEXT, "topic:0-3,...",
-     "Topics with partitions: topic, topic:partition, topic:from-upto (upto not included), "
-     "topic:from-, :partition.",
+     "Print the offsets of these topics or partitions: topic, topic:partition, topic:from-to "
+     "(without to), topic:from-, :partition.",
      0, 0},
     {"time", OPT_TEXT, "time",
-     "latest or -1 (default), earliest or -2, max-timestamp or -3, or the time of a record in ms "
-     "since 1970: the first offset not older.",
+     "Which offset is printed: latest or -1 (the default), earliest or -2, max-timestamp or -3, or "
+     "a time in milliseconds since 1970 for the first record that is not older.",
      0, 0},
-    {"exclude-internal-topics", OPT_FLAG, NULL, "Leave out internal topics.", 0, 0},
+    {"exclude-internal-topics", OPT_FLAG, NULL,
+     "Leave out internal topics, such as __consumer_offsets.", 0, 0},
     {"offsets", OPT_DEPRECATED, "number", "one offset is given for each partition", 0, 0},
     {"max-wait-ms", OPT_DEPRECATED, "ms", "the broker answers at once", 0, 0},
 };
 
 static const struct opt_command command = {
     .name = "get-offsets",
-    .summary = "prints topic:partition:offset, the last offset if not told otherwise.",
+    .summary = "prints topic:partition:offset, with the offset behind the last record unless "
+               "--time is given.",
     .specs = specs,
     .spec_count = ARRAY_LEN(specs),
     .examples = "--bootstrap-server localhost:9092 --topic orders\n"
@@ -96,7 +99,7 @@ static enum err parse_item(struct filter *f, struct admin *a, const char *text, 
     if (!ok) {
         errtext_set(why,
                     "Invalid topic partition list: '%.*s'; topic, topic:partition, "
-                    "topic:from-upto or topic:from- is wanted",
+                    "topic:from-to or topic:from- is expected",
                     (int)len, text);
         return ERR_INVALID;
     }

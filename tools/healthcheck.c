@@ -12,13 +12,17 @@ enum { DEFAULT_CHECK_TIMEOUT_MS = 5000 };
 static const struct opt_spec specs[] = {
     {"bootstrap-server", OPT_TEXT, "host:port,...", "The broker to ask (default localhost:9092).",
      0, 0},
-    {"command-config", OPT_TEXT, "file", "Properties for the connection.", 0, 0},
-    {"timeout-ms", OPT_INT, "ms", "How long the broker may take (default 5000).", 1, INT32_MAX},
+    {"command-config", OPT_TEXT, "file",
+     "A properties file for the connection: security.protocol, ssl.ca.location and the like.", 0,
+     0},
+    {"timeout-ms", OPT_INT, "ms", "How long the broker may take to answer (default 5000).", 1,
+     INT32_MAX},
 };
 
 static const struct opt_command command = {
     .name = "healthcheck",
-    .summary = "does a broker answer, belong to a cluster and reach ZooKeeper? Exit status 0 or 1.",
+    .summary = "tells whether a broker answers, belongs to a cluster and reaches ZooKeeper: exit "
+               "status 0, else 1.",
     .specs = specs,
     .spec_count = ARRAY_LEN(specs),
     .examples = "--bootstrap-server localhost:9092\n"

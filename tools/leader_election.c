@@ -15,21 +15,24 @@ enum { ELECT_PREFERRED = 0, ELECT_UNCLEAN = 1 };
 static const struct opt_spec specs[] = {
     ADMIN_OPTIONS,
     {"election-type", OPT_TEXT, "type",
-     "REQUIRED: preferred (the first replica shall lead, where it is in sync and does not lead "
-     "yet) or unclean (where there is no leader, a replica that is not in sync may lead: records "
-     "can be lost).",
+     "REQUIRED: preferred has the first replica of a partition lead if it is in sync; unclean "
+     "gives a partition without a leader one that is not in sync, which can lose records.",
      0, 0},
-    {"all-topic-partitions", OPT_FLAG, NULL, "All partitions of all topics.", 0, 0},
-    {"topic", OPT_TEXT, "topic", "One partition of this topic, with --partition.", 0, 0},
-    {"partition", OPT_INT, "number", "The partition of --topic.", 0, INT32_MAX},
+    {"all-topic-partitions", OPT_FLAG, NULL, "Elect leaders of all partitions of all topics.", 0,
+     0},
+    {"topic", OPT_TEXT, "topic",
+     "Elect the leader of one partition of this topic; needs --partition.", 0, 0},
+    {"partition", OPT_INT, "number", "The number of the partition of --topic.", 0, INT32_MAX},
     {"path-to-json-file", OPT_TEXT, "file",
-     "The partitions in a file: {\"partitions\": [{\"topic\": \"foo\", \"partition\": 1}]}.", 0, 0},
-    {"admin.config", OPT_TEXT, "file", "The same as --command-config.", 0, 0},
+     "Elect the leaders of the partitions in this file: {\"partitions\": [{\"topic\": \"foo\", "
+     "\"partition\": 1}]}",
+     0, 0},
+    {"admin.config", OPT_TEXT, "file", "The older name of --command-config.", 0, 0},
 };
 
 static const struct opt_command command = {
     .name = "leader-election",
-    .summary = "has new leaders of partitions elected.",
+    .summary = "has the controller elect leaders of partitions.",
     .specs = specs,
     .spec_count = ARRAY_LEN(specs),
     .examples = "--bootstrap-server localhost:9092 --election-type preferred "

@@ -9,9 +9,10 @@
 
 static const struct opt_spec specs[] = {
     ADMIN_OPTIONS,
-    {"describe", OPT_FLAG, NULL, "REQUIRED: Show the log directories.", 0, 0},
-    {"topic-list", OPT_TEXT, "topic,...", "Only these topics.", 0, 0},
-    {"broker-list", OPT_TEXT, "id,...", "Only these brokers, by their ids.", 0, 0},
+    {"describe", OPT_FLAG, NULL, "REQUIRED: show the log directories.", 0, 0},
+    {"topic-list", OPT_TEXT, "topic,...", "Show only the partitions of these topics.", 0, 0},
+    {"broker-list", OPT_TEXT, "id,...",
+     "Show only the log directories of the brokers with these ids.", 0, 0},
 };
 
 static const struct opt_command command = {
@@ -43,7 +44,7 @@ static int32_t choose_brokers(struct admin *a, const struct opts *o, int32_t *id
 
         (void)snprintf(number, sizeof number, "%.*s", (int)size_min(len, 15), text);
         if (!opt_number(number, 0, INT32_MAX, &id)) {
-            (void)opts_fail(o, "--broker-list takes ids parted by commas, not '%s'",
+            (void)opts_fail(o, "--broker-list takes broker ids separated by commas, not '%s'",
                             opts_text(o, "broker-list", ""));
             n = -1;
             break;

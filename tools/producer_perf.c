@@ -23,20 +23,26 @@ enum {
 };
 
 static const struct opt_spec specs[] = {
-    {"topic", OPT_TEXT, "topic", "REQUIRED: Produce to this topic.", 0, 0},
-    {"num-records", OPT_INT, "number", "REQUIRED: How many records.", 1, INT64_MAX},
-    {"record-size", OPT_INT, "bytes", "Size of each record; or give --payload-file.", 1,
+    {"topic", OPT_TEXT, "topic", "REQUIRED: the topic to produce to.", 0, 0},
+    {"num-records", OPT_INT, "number", "REQUIRED: how many records to produce.", 1, INT64_MAX},
+    {"record-size", OPT_INT, "bytes", "The size of each record; give this or --payload-file.", 1,
      RECORD_SIZE_MAX},
-    {"payload-file", OPT_TEXT, "file", "Records are picked at random from this file.", 0, 0},
-    {"payload-delimiter", OPT_TEXT, "text", "What parts them there (default: newline).", 0, 0},
-    {"payload-monotonic", OPT_FLAG, NULL, "Records are 0, 1, 2, ...", 0, 0},
-    {"throughput", OPT_TEXT, "number", "REQUIRED: Records a second at most; -1: no limit.", 0, 0},
+    {"payload-file", OPT_TEXT, "file",
+     "Take the values of records at random from the lines of this file.", 0, 0},
+    {"payload-delimiter", OPT_TEXT, "text",
+     "What separates the values in --payload-file (default: a line end).", 0, 0},
+    {"payload-monotonic", OPT_FLAG, NULL, "Make the values of records 0, 1, 2 and so on.", 0, 0},
+    {"throughput", OPT_TEXT, "number",
+     "REQUIRED: how many records to produce in a second at most; -1 for no limit.", 0, 0},
     {"bootstrap-server", OPT_TEXT, "host:port,...",
-     "The brokers; or bootstrap.servers among --producer-props.", 0, 0},
+     "One or more brokers of the cluster; or give bootstrap.servers in --producer-props.", 0, 0},
     {"broker-list", OPT_TEXT, "host:port,...", "The older name of --bootstrap-server.", 0, 0},
-    {"producer-props", OPT_WORDS, "name=value ...", "Properties of the producer.", 0, 0},
-    {"producer.config", OPT_TEXT, "file", "A file with properties of the producer.", 0, 0},
-    {"print-metrics", OPT_FLAG, NULL, "At the end, also the counters of the producer.", 0, 0},
+    {"producer-props", OPT_WORDS, "name=value ...",
+     "Properties of the producer, by Kafka's or librdkafka's names.", 0, 0},
+    {"producer.config", OPT_TEXT, "file",
+     "A properties file of the producer, also for the connection (security.protocol and the like).",
+     0, 0},
+    {"print-metrics", OPT_FLAG, NULL, "Print also the counters of the producer at the end.", 0, 0},
 };
 
 static const struct opt_command command = {

@@ -41,7 +41,8 @@ static const struct opt_spec specs[] = {
      0, 0},
     {"list", OPT_FLAG, NULL, "List all reassignments that are under way.", 0, 0},
     {"reassignment-json-file", OPT_TEXT, "file",
-     "The replicas wanted, the first of each list being the preferred leader: {\"partitions\": "
+     "The replicas that partitions get; the first of each list becomes the preferred leader: "
+     "{\"partitions\": "
      "[{\"topic\": \"foo\", \"partition\": 1, \"replicas\": [1,2,3]}], \"version\": 1}.",
      0, 0},
     {"topics-to-move-json-file", OPT_TEXT, "file",
@@ -800,11 +801,11 @@ static int read_plan(struct reassign *r)
     reassign_sort(&r->plan);
     for (int32_t i = 0; i < r->plan.count; i++)
         if (r->plan.parts[i].log_dir != NULL)
-            return refuse("Error: %s-%d shall lie in the log directory %s, but replicas cannot be "
-                          "moved between the log directories of a broker yet: leave \"log_dirs\" "
-                          "out, or write \"any\"",
-                          r->plan.parts[i].topic, r->plan.parts[i].partition,
-                          r->plan.parts[i].log_dir);
+            return refuse(
+                "Error: the plan puts %s-%d into the log directory %s, but replicas cannot be "
+                "moved between the log directories of a broker yet: leave \"log_dirs\" "
+                "out, or write \"any\"",
+                r->plan.parts[i].topic, r->plan.parts[i].partition, r->plan.parts[i].log_dir);
     return 0;
 }
 

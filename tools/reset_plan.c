@@ -137,10 +137,11 @@ enum err reset_parse_duration(const char *text, int64_t *ms_out, struct errtext 
         ok = take_parts(&p, "HMS", times, &ms, &parts) && parts > before;
     }
     if (!ok || parts == 0 || *p != '\0') {
-        errtext_set(why,
-                    "'%s' is no duration: PnDTnHnMnS is wanted, for example P1D, PT6H, PT30M or "
-                    "P1DT12H",
-                    text);
+        errtext_set(
+            why,
+            "'%s' is not a duration: PnDTnHnMnS is expected, for example P1D, PT6H, PT30M or "
+            "P1DT12H",
+            text);
         return ERR_INVALID;
     }
     *ms_out = is_negative ? -ms : ms;
@@ -224,10 +225,11 @@ enum err reset_parse_datetime(const char *text, int64_t *ms_out, struct errtext 
     }
     ok = ok && take_zone(&p, &zone_s) && *p == '\0';
     if (!ok) {
-        errtext_set(why,
-                    "'%s' is no time: YYYY-MM-DDTHH:mm:SS.sss is wanted (UTC, or with a zone like "
-                    "+02:00 behind it), for example 2024-05-01T13:00:00.000",
-                    text);
+        errtext_set(
+            why,
+            "'%s' is not a time: YYYY-MM-DDTHH:mm:SS.sss is expected (UTC, or with a zone like "
+            "+02:00 behind it), for example 2024-05-01T13:00:00.000",
+            text);
         return ERR_INVALID;
     }
     tm.tm_year = year - 1900;
@@ -286,7 +288,7 @@ static enum err parse_line(const char *p, const char *end, const char *group, st
     if (n != FIELDS && n != FIELDS - 1) {
         errtext_set(why,
                     "'%.*s' is no line of a plan: topic,partition,offset or "
-                    "group,topic,partition,offset is wanted",
+                    "group,topic,partition,offset is expected",
                     (int)(end - line), line);
         return ERR_INVALID;
     }
@@ -302,7 +304,7 @@ static enum err parse_line(const char *p, const char *end, const char *group, st
     if (out->topic[0] == '\0' || !opt_number(fields[n - 2], 0, INT32_MAX, &partition) ||
         !opt_number(fields[n - 1], 0, INT64_MAX, &out->offset)) {
         errtext_set(why,
-                    "'%.*s': a topic, a partition and an offset from 0 on are wanted, not "
+                    "'%.*s': a topic, a partition and an offset from 0 are expected, not "
                     "'%s,%s,%s'",
                     (int)(end - line), line, out->topic, fields[n - 2], fields[n - 1]);
         return ERR_INVALID;

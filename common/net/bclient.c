@@ -146,7 +146,7 @@ static enum err round_trip(struct bclient *c, int16_t key, int16_t version,
     if (c->t.ssl == NULL && c->in.p[0] == TLS_ALERT && c->in.p[1] == TLS_MAJOR) {
         c->saw_tls_alert = true;
         return die(c, ERR_PROTOCOL, why,
-                   "what answers there speaks TLS: security.protocol=SSL is wanted");
+                   "what answers there speaks TLS: set security.protocol=SSL");
     }
     if (size < 4 || size > BCLIENT_FRAME_MAX)
         return die(c, ERR_PROTOCOL, why, "what answers there does not speak the Kafka protocol");

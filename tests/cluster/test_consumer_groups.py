@@ -254,8 +254,8 @@ def test_resets_that_cannot_be_change_nothing_and_say_why(cli, topic, tmp_path):
         (f"partition 7 of topic '{topic}' does not exist: it has the partitions 0 to 2", "--to-latest", "--topic", f"{topic}:7"),
         (f"Invalid partition 'x' specified in topic arg '{topic}:x'", "--to-latest", "--topic", f"{topic}:x"),
         (f"Cannot shift offset for partition {topic}-1 since there is no current committed offset", "--shift-by", "1", "--topic", topic),
-        ("'yesterday' is no time: YYYY-MM-DDTHH:mm:SS.sss is wanted", "--to-datetime", "yesterday", "--topic", topic),
-        ("'1D' is no duration: PnDTnHnMnS is wanted", "--by-duration", "1D", "--topic", topic),
+        ("'yesterday' is not a time: YYYY-MM-DDTHH:mm:SS.sss is expected", "--to-datetime", "yesterday", "--topic", topic),
+        ("'1D' is not a duration: PnDTnHnMnS is expected", "--by-duration", "1D", "--topic", topic),
         ("bad.csv: line 2: ", "--from-file", bad),
         ("not found", "--from-file", tmp_path / "none.csv"),
         ("One of the reset scopes should be defined: --all-topics, --topic.", "--to-latest"),
@@ -493,7 +493,7 @@ def test_member_that_can_never_join_ends_and_says_why(cli, topic):
     rc, said = consume("--group", cli.group, "--consumer-property", "session.timeout.ms=100", "--consumer-property", "heartbeat.interval.ms=50")
     assert rc == 1 and "Invalid session timeout" in said and "group.min.session.timeout.ms" in said, said
     rc, said = consume("--group", "")
-    assert (rc, said) == (1, "kafuka-console-consumer: --group '' is no name of a group: one with a letter at least is wanted\n")
+    assert (rc, said) == (1, "kafuka-console-consumer: --group takes the name of a group, not an empty text\n")
     with members(cli.cluster, cli.group, topic, 1, partition_assignment_strategy="range"):
         rc, said = consume("--group", cli.group, "--consumer-property",
                            "partition.assignment.strategy=org.apache.kafka.clients.consumer.RoundRobinAssignor")

@@ -55,7 +55,7 @@ static enum err parse_address(const char *p, size_t len, int32_t default_port,
         number[digits] = '\0';
         if (!opt_number(number, 1, 65535, &port)) {
             errtext_set(why,
-                        "'%.*s' has no valid port: host:port is wanted, the port from 1 to "
+                        "'%.*s' has no valid port: host:port is expected, the port from 1 to "
                         "65535",
                         (int)len, p);
             return ERR_INVALID;
@@ -66,7 +66,7 @@ static enum err parse_address(const char *p, size_t len, int32_t default_port,
         name_len -= 2;
     }
     if (name_len == 0 || name_len > HOST_MAX || port == 0) {
-        errtext_set(why, "'%.*s' is not an address: host:port is wanted", (int)len, p);
+        errtext_set(why, "'%.*s' is not an address: host:port is expected", (int)len, p);
         return ERR_INVALID;
     }
     memcpy(host, name, name_len);
@@ -105,7 +105,7 @@ enum err admin_each_address(const char *list, int32_t default_port,
     }
     if (any)
         return ERR_OK;
-    errtext_set(why, "the list of brokers is empty: host:port[,host:port...] is wanted");
+    errtext_set(why, "the list of brokers is empty: host:port[,host:port...] is expected");
     return ERR_INVALID;
 }
 

@@ -17,16 +17,22 @@ enum { ADMIN_KAFKA_PORT = 9092 }; /* of an address that names none */
 
 /* Options that every command with --bootstrap-server has. */
 #define ADMIN_OPTIONS                                                                              \
-    {"bootstrap-server", OPT_TEXT, "host:port,...", "REQUIRED: brokers to begin with.", 0, 0},     \
+    {"bootstrap-server",                                                                           \
+     OPT_TEXT,                                                                                     \
+     "host:port,...",                                                                              \
+     "REQUIRED: one or more brokers of the cluster; the others are found through them.",           \
+     0,                                                                                            \
+     0},                                                                                           \
         {"command-config",                                                                         \
          OPT_TEXT,                                                                                 \
          "file",                                                                                   \
-         "Properties for the connection: security.protocol, ssl.ca.location, ...",                 \
+         "A properties file for the connection: security.protocol, ssl.ca.location and the like.", \
          0,                                                                                        \
          0},                                                                                       \
     {                                                                                              \
         "timeout-ms", OPT_INT, "ms",                                                               \
-            "Give up when a broker does not answer for that long (default 30000).", 1, INT32_MAX   \
+            "Give up when a broker does not answer within this time (default 30000).", 1,          \
+            INT32_MAX                                                                              \
     }
 
 struct admin_connection {

@@ -191,8 +191,9 @@ static int32_t parse_replicas(const char *p, size_t len, int32_t *ids, struct er
     }
     return count;
 bad:
-    errtext_set(why, "--replica-assignment: broker ids parted by ':' within a partition and ',' "
-                     "between partitions are wanted, like 0:1,1:2");
+    errtext_set(why,
+                "--replica-assignment takes broker ids with ':' between those of a partition and "
+                "',' between partitions, like 0:1,1:2");
     return -1;
 }
 

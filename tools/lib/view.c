@@ -179,7 +179,7 @@ static void judge_partitions(struct view *v, struct arena *a)
         const char *ids = isr_of_offline(v, a);
 
         find(v, VIEW_PROBLEM,
-             text(a, "%d partition%s no leader, nobody can write or read: %s", v->offline,
+             text(a, "%d partition%s no leader and can neither be written nor read: %s", v->offline,
                   v->offline == 1 ? " has" : "s have",
                   name_partitions(v, a, is_offline, v->offline)),
              ids[0] != '\0' ? text(a, "start broker %s: only in-sync replicas may lead", ids)
@@ -315,7 +315,8 @@ static void judge_group(struct view *v, struct arena *a, const struct group_lag 
              text(a, "group %s is %" PRId64 " record%s behind and has no members", g->name,
                   g->records, g->records == 1 ? "" : "s"),
              text(a,
-                  "start its consumers; if nobody needs it: kafuka-consumer-groups --delete "
+                  "start its consumers, or delete the group if it is no longer needed: "
+                  "kafuka-consumer-groups --delete "
                   "--group %s",
                   g->name));
     else if (g->grown >= GROWN_MIN)
@@ -325,7 +326,8 @@ static void judge_group(struct view *v, struct arena *a, const struct group_lag 
              "its consumers are too slow: more of them (up to one a partition), or less work a "
              "record");
     if (strcmp(g->state, "PreparingRebalance") == 0 || strcmp(g->state, "CompletingRebalance") == 0)
-        find(v, VIEW_NOTE, text(a, "group %s is rebalancing: nobody reads meanwhile", g->name),
+        find(v, VIEW_NOTE,
+             text(a, "group %s is rebalancing: its members read nothing meanwhile", g->name),
              text(a, "kafuka-consumer-groups --explain --group %s says why", g->name));
 }
 
@@ -359,7 +361,7 @@ void view_judge(struct view *v, struct arena *a)
         find(v, VIEW_PROBLEM, "no broker is registered", "start the brokers");
     if (v->controller_id < 0)
         find(v, VIEW_PROBLEM,
-             "there is no controller: leaders cannot change, topics cannot be made",
+             "there is no controller: no leader can change, no topic can be created",
              "one is elected within moments; if not, check that the brokers reach ZooKeeper");
     judge_zookeeper(v, a);
     judge_partitions(v, a);
