@@ -477,6 +477,8 @@ static enum err make_tls(const struct config *c, bool is_server, struct tls_cont
                             .client_auth = client_auth_of(c),
                             .no_tls12 = !has_protocol(c, "TLSv1.2"),
                             .no_tls13 = !has_protocol(c, "TLSv1.3"),
+                            .cipher_suites = (const char *const *)c->ssl_cipher_suites.items,
+                            .cipher_suite_count = c->ssl_cipher_suites.count,
                             .verify_host_name = c->ssl_endpoint_identification_algorithm != NULL &&
                                                 c->ssl_endpoint_identification_algorithm[0] != 0};
 

@@ -171,6 +171,57 @@ static enum err load_trust(SSL_CTX *ctx, const struct tls_options *o, struct err
     return ERR_OK;
 }
 
+/* Sorts the names into the two lists that OpenSSL has: its own names for TLS 1.2, the standard ones
+ * for TLS 1.3, where both are the same. */
+static enum err sort_suites(const struct tls_options *o, struct buf *tls12, struct buf *tls13,
+                            struct errtext *why)
+{
+    for (int i = 0; i < o->cipher_suite_count; i++) {
+        const char *name = OPENSSL_cipher_name(o->cipher_suites[i]);
+        if (strcmp(name, "(NONE)") == 0) {
+            errtext_set(why,
+                        "ssl.cipher.suites: there is no cipher suite %s here; names are those of "
+                        "IANA, for instance "
+                        "TLS_AES_128_GCM_SHA256 or TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+                        o->cipher_suites[i]);
+            return ERR_INVALID;
+        }
+        struct buf *list = strcmp(name, o->cipher_suites[i]) == 0 ? tls13 : tls12;
+        buf_printf(list, "%s%s", list->len == 0 ? "" : ":", name);
+    }
+    return ERR_OK;
+}
+
+/* The versions and, when they are restricted, the cipher suites. */
+static enum err set_versions(SSL_CTX *ctx, const struct tls_options *o, struct errtext *why)
+{
+    struct buf tls12 = {0}, tls13 = {0};
+    bool all = o->cipher_suite_count == 0;
+    enum err rc = sort_suites(o, &tls12, &tls13, why);
+    bool has12 = !o->no_tls12 && (all || tls12.len > 0);
+    bool has13 = !o->no_tls13 && (all || tls13.len > 0);
+
+    if (rc == ERR_OK && !has12 && !has13) {
+        errtext_set(
+            why,
+            "ssl.cipher.suites: no cipher suite is left for the TLS versions that are allowed");
+        rc = ERR_INVALID;
+    }
+    if (rc == ERR_OK && !all &&
+        ((tls12.len > 0 && SSL_CTX_set_cipher_list(ctx, buf_cstr(&tls12)) != 1) ||
+         (tls13.len > 0 && SSL_CTX_set_ciphersuites(ctx, buf_cstr(&tls13)) != 1))) {
+        errtext_set(why, "ssl.cipher.suites: OpenSSL takes none of them");
+        rc = ERR_INVALID;
+    }
+    if (rc == ERR_OK) {
+        (void)SSL_CTX_set_min_proto_version(ctx, has12 ? TLS1_2_VERSION : TLS1_3_VERSION);
+        (void)SSL_CTX_set_max_proto_version(ctx, has13 ? 0 : TLS1_2_VERSION);
+    }
+    buf_fini(&tls12);
+    buf_fini(&tls13);
+    return rc;
+}
+
 enum err tls_context_new(const struct tls_options *o, struct tls_context **out, struct errtext *why)
 {
     static const unsigned char session_id[] = "kafuka";
@@ -183,15 +234,15 @@ enum err tls_context_new(const struct tls_options *o, struct tls_context **out, 
     t->ssl_ctx = SSL_CTX_new(o->is_server ? TLS_server_method() : TLS_client_method());
     if (t->ssl_ctx == NULL)
         goto out;
-    (void)SSL_CTX_set_min_proto_version(t->ssl_ctx, o->no_tls12 ? TLS1_3_VERSION : TLS1_2_VERSION);
-    (void)SSL_CTX_set_max_proto_version(t->ssl_ctx, o->no_tls13 ? TLS1_2_VERSION : 0);
     (void)SSL_CTX_set_mode(t->ssl_ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     (void)SSL_CTX_set_options(t->ssl_ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                               SSL_OP_IGNORE_UNEXPECTED_EOF);
     (void)SSL_CTX_set_session_cache_mode(t->ssl_ctx, SSL_SESS_CACHE_OFF);
     (void)SSL_CTX_set_session_id_context(t->ssl_ctx, session_id, sizeof session_id - 1);
-    rc = load_key(t->ssl_ctx, o, why);
+    rc = set_versions(t->ssl_ctx, o, why);
+    if (rc == ERR_OK)
+        rc = load_key(t->ssl_ctx, o, why);
     if (rc == ERR_OK)
         rc = load_trust(t->ssl_ctx, o, why);
     if (rc != ERR_OK)

@@ -21,6 +21,10 @@ struct tls_options {
     enum tls_client_auth client_auth;
     bool verify_host_name; /* clients */
     bool no_tls12, no_tls13;
+    /* the only ones that are allowed, by their IANA names (TLS_AES_128_GCM_SHA256), best first;
+     * count 0: OpenSSL's choice. A TLS version of which there is none is not offered. */
+    const char *const *cipher_suites;
+    int cipher_suite_count;
 };
 /* INVALID with text: a file cannot be used. */
 /* Whether a file can be PEM, or PKCS12 if that is taken: INVALID with text for a Java key store

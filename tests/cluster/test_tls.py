@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS listeners, between brokers too: tools and clients with certificates get through, others are told why not."""
+import socket
+import ssl
 import subprocess
 
 import confluent_kafka
 import pytest
-from cluster import free_ports, wait_until
+from cluster import answers, free_ports, wait_until
 
 
 def openssl(folder, *args):
@@ -46,6 +48,31 @@ def tls_cluster(make_cluster, certificates):
         b.wait_ready()
     c.wait_brokers()
     return c
+
+
+def test_only_the_named_cipher_suites_are_accepted(make_cluster, certificates):
+    (port,) = free_ports(1)
+    c = make_cluster(count=1, options={"ssl.keystore.location": certificates / "broker.pem",
+                                       "ssl.cipher.suites": "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"})
+    b = c.brokers[0]
+    b.stop()
+    b.write_properties(listeners=f"PLAINTEXT://127.0.0.1:{b.port},SSL://127.0.0.1:{port}")
+    b.start()
+    wait_until(lambda: answers(port), 30, "the TLS listener")
+
+    def shake(cipher=None, newest=False):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(certificates / "ca.pem")
+        if cipher:
+            context.set_ciphers(cipher)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3 if newest else ssl.TLSVersion.TLSv1_2
+        with socket.create_connection(("127.0.0.1", port), 10) as s, context.wrap_socket(s, server_hostname="localhost") as t:
+            return t.cipher()[0]
+
+    assert shake() == "ECDHE-RSA-AES256-GCM-SHA384"  # and no TLS 1.3, which has none of its own named
+    for refused in ({"cipher": "ECDHE-RSA-AES128-GCM-SHA256"}, {"newest": True}):
+        with pytest.raises(ssl.SSLError):
+            shake(**refused)
 
 
 def test_tls_between_brokers_and_to_clients(tls_cluster, certificates, tmp_path):

@@ -76,15 +76,14 @@ def values(o):
     return ["", "a", "a,b", " a , b ", "a,,b"]
 
 
-STOPS = ("authorizer.class.name|ssl.cipher.suites|ssl.keystore.key|ssl.keystore.certificate.chain|ssl.truststore.certificates|"
+STOPS = ("authorizer.class.name|ssl.keystore.key|ssl.keystore.certificate.chain|ssl.truststore.certificates|"
          "zookeeper.clientCnxnSocket|zookeeper.set.acl|zookeeper.ssl.client.enable|remote.log.storage.system.enable")
 CLASSES = r".*\.class|.*\.class\.name|group\.consumer\.assignors|metric\.reporters"
 AT_START = ("listeners|advertised.listeners|listener.security.protocol.map|num.io.threads|num.network.threads|num.recovery.threads.per.data.dir|"
-            "num.replica.fetchers|producer.id.expiration.ms|ssl.client.auth|ssl.enabled.protocols|ssl.endpoint.identification.algorithm|"
+            "num.replica.fetchers|producer.id.expiration.ms|ssl.cipher.suites|ssl.client.auth|ssl.enabled.protocols|ssl.endpoint.identification.algorithm|"
             "unclean.leader.election.enable")
 # (names as a regular expression, values as one, where: in a file, on a running broker, as the default of all, on a topic): why
 ALLOWED = [
-    ("ssl.cipher.suites", ".+", "broker", "kafuka refuses what it would only pretend to do"),
     (STOPS, ".+", "file", "kafuka refuses what it would only pretend to do: protection, tiered storage"),
     (CLASSES, ".*", "file|broker|default", "kafuka looks for no Java classes, and an empty one is none"),
     ("advertised.listeners", "", "file", "an empty text is the option not set"),

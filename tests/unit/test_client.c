@@ -628,6 +628,35 @@ START_TEST(a_bad_pem_names_the_file)
 }
 END_TEST
 
+static const struct {
+    const char *names[2];
+    bool no_tls12;
+    const char *why; /* NULL: a context is made */
+} suites[] = {
+    {{"TLS_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"}, false, NULL},
+    {{"TLS_AES_128_GCM_SHA256"}, true, NULL},
+    {{"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"}, false, NULL},
+    {{"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"}, true, "no cipher suite is left"},
+    {{"TLS_NO_SUCH"}, false, "there is no cipher suite TLS_NO_SUCH"},
+};
+
+START_TEST(only_known_cipher_suites_of_allowed_versions_are_taken)
+{
+    struct errtext why = {""};
+    struct tls_options o = {.is_server = true,
+                            .certificate_path = good_pem,
+                            .no_tls12 = suites[_i].no_tls12,
+                            .cipher_suites = suites[_i].names,
+                            .cipher_suite_count = suites[_i].names[1] != NULL ? 2 : 1};
+
+    ck_assert_int_eq(tls_context_new(&o, &server_tls, &why),
+                     suites[_i].why == NULL ? ERR_OK : ERR_INVALID);
+    if (suites[_i].why != NULL)
+        ck_assert_msg(strstr(why.text, suites[_i].why) != NULL, "%s", why.text);
+    tls_context_free(&server_tls);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("client");
@@ -658,6 +687,8 @@ int main(void)
     tcase_add_loop_test(c, a_certificate_that_is_not_trusted_ends_it, 0, 2);
     tcase_add_test(c, a_plain_client_of_a_tls_server_is_closed);
     tcase_add_test(c, a_bad_pem_names_the_file);
+    tcase_add_loop_test(c, only_known_cipher_suites_of_allowed_versions_are_taken, 0,
+                        ARRAY_LEN(suites));
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
