@@ -22,7 +22,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "cluster"), str(HERE.parent / "newe
 import capture  # noqa: E402
 from cluster import Cluster, free_ports  # noqa: E402
 
-PER_KIND = 2
+PER_KIND = 3
+BYTES_MAX = 600
 
 
 class Requests:
@@ -33,7 +34,7 @@ class Requests:
 
     def add(self, key, version, kind, frame):
         kept = self.kept.setdefault((key, version, self.who), {})
-        if kind == "request" and len(frame) <= capture.BYTES_MAX and len(kept) < PER_KIND:
+        if kind == "request" and len(frame) <= BYTES_MAX and len(kept) < PER_KIND:
             kept.setdefault(len(frame), frame.hex())
 
     def save(self, path):
@@ -63,10 +64,10 @@ def work(argv, bootstrap, name, lacks):
         return subprocess.run([*argv, args[0], bootstrap, *args[1:]], check=True, timeout=60, text=True, stdout=subprocess.PIPE, **more)
 
     topic = f"{name}-work"
-    call("create", topic)
-    call("produce", topic, "none", "9")
-    call("consume", topic, "9")
     call("metadata")
+    call("create", topic)
+    call("produce", topic, "gzip", "9")  # short frames
+    call("consume", topic, "9")
     with subprocess.Popen([*argv, "group", bootstrap, topic, topic], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as member:
         for _ in range(9):
             member.stdout.readline()
