@@ -130,7 +130,7 @@ static void dir_failed(void *arg, const char *dir)
 
 static void no_dir_left(void *arg UNUSED)
 {
-    SLOG(ERROR, "broker", "no log dir is left: stopping");
+    SLOG(ERROR, "broker", "all log dirs are offline: the broker stops");
     run_stop();
 }
 
@@ -167,10 +167,12 @@ static void on_session(void *arg, enum registration_event event, int64_t broker_
 
     switch (event) {
     case REGISTRATION_DISCONNECTED:
-        SLOG(WARN, "broker", "ZooKeeper is away: this broker keeps serving");
+        SLOG(WARN, "broker",
+             "lost the connection to ZooKeeper: serving goes on, but no leader and no topic can "
+             "change");
         break;
     case REGISTRATION_CONNECTED:
-        SLOG(INFO, "broker", "ZooKeeper is back, in the same session");
+        SLOG(INFO, "broker", "connected to ZooKeeper again, in the same session");
         break;
     case REGISTRATION_EXPIRED:
         METRIC_ADD(session_expirations, 1);
@@ -432,10 +434,9 @@ static void had_log(void *arg, struct log *l)
 
 static void share_descriptors(struct broker *b)
 {
-    b->descriptors =
-        descriptors_share(descriptors_raise_limit(), b->config->kafuka_open_files_max);
+    b->descriptors = descriptors_share(descriptors_raise_limit(), b->config->kafuka_open_files_max);
     fsx_spares_keep(fd_cache_shed);
-    SLOG(INFO, "broker", "file descriptors", KV_I("limit", b->descriptors.limit),
+    SLOG(INFO, "broker", "shared out the limit on open files", KV_I("limit", b->descriptors.limit),
          KV_I("segment_files_max", b->descriptors.files),
          KV_I("connections_max", b->descriptors.connections));
 }
@@ -523,7 +524,7 @@ static void take_down(struct run *r)
     server_free(&r->server);
     if (b->logs != NULL && log_manager_close(&b->logs, atomic_load(&b->epoch)) != ERR_OK)
         SLOG(ERROR, "broker",
-             "the logs could not be closed in order: they will be checked at the "
+             "cannot close all logs cleanly: they will be checked at the "
              "next start");
     if (b->replicas != NULL)
         replicas_free(&b->replicas); /* not before: the logs' thread locks partitions until then */

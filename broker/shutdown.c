@@ -211,8 +211,9 @@ static bool try_once(struct broker *b, struct tls_context *tls)
     }
     is_success = a->is_success;
     if (!is_success)
-        SLOG(WARN, "broker", "controlled shutdown did not succeed", KV_S("why", a->fault.text),
-             KV_I("partitions_left", a->remaining));
+        SLOG(WARN, "broker",
+             "controlled shutdown failed: some leaders were not moved to other brokers",
+             KV_S("why", a->fault.text), KV_I("partitions_left", a->remaining));
     loop_call(b->loops[0], end, a);
     return is_success;
 }
@@ -250,12 +251,12 @@ void shutdown_controlled(struct broker *b, struct tls_context *tls)
             break;
         asked = controller_id(b->controller);
         if (try_once(b, tls)) {
-            SLOG(INFO, "broker", "no partition is led by this broker any more");
+            SLOG(INFO, "broker", "all leaders of this broker have moved to other brokers");
             return;
         }
     }
     if (is_alone(b))
-        SLOG(INFO, "broker", "no other broker is left to take over the leaders");
+        SLOG(INFO, "broker", "no other broker is alive to take over this broker's leaders");
     else
-        SLOG(WARN, "broker", "stopping without having moved all leaders");
+        SLOG(WARN, "broker", "stopping although some leaders could not be moved to other brokers");
 }

@@ -163,7 +163,8 @@ static void leave_office(struct controller *c)
 
 void ctl_fail(struct controller *c, const char *why, enum err e)
 {
-    SLOG(ERROR, "controller", "gives up the office", KV_S("why", why), KV_ERR(e));
+    SLOG(ERROR, "controller", "resigning as controller because of an error", KV_S("why", why),
+         KV_ERR(e));
     if (c->role == CTL_LOADING || c->role == CTL_ACTIVE)
         leave_office(c);
     ctl_resign(c, why);
@@ -308,7 +309,8 @@ static void on_epoch(struct ctl_call *call, const struct coord_result *r)
     }
     set_role(c, CTL_FOLLOWER);
     if (r->err == ERR_OK)
-        SLOG(ERROR, "controller", "/controller_epoch is not a number: no election",
+        SLOG(ERROR, "controller",
+             "/controller_epoch in ZooKeeper is not a number: no controller can be elected",
              KV_S("error", why.text));
 }
 
@@ -334,7 +336,8 @@ static void found_controller(struct controller *c, const struct zkdoc_controller
         doc->broker_id == c->o.broker_id && r->stat.ephemeral_owner == coord_session_id(c->o.coord);
 
     if (atomic_exchange(&c->known_id, doc->broker_id) != doc->broker_id)
-        SLOG(INFO, "controller", "controller is", KV_I("broker", doc->broker_id));
+        SLOG(INFO, "controller", "the controller of the cluster is now",
+             KV_I("broker", doc->broker_id));
     if (!is_mine && (c->role == CTL_LOADING || c->role == CTL_ACTIVE)) {
         ctl_resign(c, "another broker is controller");
     } else if (is_mine && c->role == CTL_FOLLOWER && !c->is_stopping) {
@@ -362,7 +365,7 @@ static void on_controller_read(struct ctl_call *call, const struct coord_result 
     if (r->err == ERR_OK && zkdoc_controller_parse(r->data, &doc, &why) == ERR_OK)
         found_controller(c, &doc, r);
     else
-        SLOG(ERROR, "controller", "/controller cannot be read",
+        SLOG(ERROR, "controller", "cannot read /controller in ZooKeeper",
              KV_S("error", r->err == ERR_OK ? why.text : err_text(r->err)));
     look_done(c);
 }
@@ -495,7 +498,7 @@ static void on_connection_lost(struct mail *m)
 
     /* evidence only; acting on it comes with fast failover (docs/decisions/0005) */
     if (c->role == CTL_ACTIVE)
-        SLOG(DEBUG, "controller", "connection of a broker was lost", KV_I("broker", broker_id));
+        SLOG(DEBUG, "controller", "a broker's connection was lost", KV_I("broker", broker_id));
 }
 
 void controller_broker_registered(struct controller *c, int64_t broker_epoch)
@@ -673,7 +676,8 @@ void controller_stop(struct controller **cp)
     (void)pthread_cond_destroy(&s.cond);
     lock_fini(&s.lock);
     if (!s.is_drained) { /* ZooKeeper is away: answers to our calls still come to the loop */
-        SLOG(WARN, "controller", "stops while calls to ZooKeeper are unanswered",
+        SLOG(WARN, "controller",
+             "stopping the controller before all calls to ZooKeeper were answered",
              KV_I("calls", c->calls));
         left_behind = c; /* lives until the process ends: its loop still runs */
         return;

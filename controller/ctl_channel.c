@@ -341,7 +341,7 @@ static void on_reply(void *arg, enum err err, struct frame *frame, struct bytes 
            sizeof(struct kp_StopReplicaResponse) <= 512);
     kp_defaults(api->response, msg);
     if (kp_decode(api->response, version, body, &arena, msg, &why) != ERR_OK) {
-        SLOG(WARN, "controller", "a broker's answer cannot be decoded: sent again",
+        SLOG(WARN, "controller", "cannot decode the answer of a broker, sending the request again",
              KV_I("broker", ch->broker_id), KV_S("error", why.text));
         client_close(&ch->client);
         loop_timer_arm(ch->c->loop, &ch->retry, RETRY_MS);
@@ -362,8 +362,8 @@ static void channel_send(struct ctl_channel *ch)
     ASSERT(ch->has_message && !ch->is_sent && ch->client != NULL);
     if (client_send(ch->client, key, version, ch->message, ch->c->o.socket_timeout_ms, on_reply, ch,
                     &why) != ERR_OK) {
-        SLOG(ERROR, "controller", "a request cannot be encoded", KV_I("broker", ch->broker_id),
-             KV_S("error", why.text));
+        SLOG(ERROR, "controller", "cannot encode a request to a broker",
+             KV_I("broker", ch->broker_id), KV_S("error", why.text));
         UNREACHABLE(); /* the core's values always fit these versions */
     }
     ch->is_sent = true;
@@ -376,7 +376,7 @@ static void on_close(void *arg, struct client *client, enum client_end why, int 
     (void)errnum;
     CAST_OBJ(ch, arg, CTL_CHANNEL_MAGIC);
     ASSERT(ch->client == client);
-    SLOG_EVERY(5000, INFO, "controller", "connection to a broker ended",
+    SLOG_EVERY(5000, INFO, "controller", "the controller's connection to a broker ended",
                KV_I("broker", ch->broker_id), KV_S("host", ch->host), KV_I("port", ch->port),
                KV_S("why", client_end_text(why)));
     ch->client = NULL;
@@ -429,7 +429,9 @@ static void set_endpoint(struct ctl_channel *ch)
         b == NULL ? NULL : zkdoc_broker_endpoint(&b->doc, ch->c->listener_name);
 
     if (e == NULL) {
-        SLOG(WARN, "controller", "a broker has no endpoint on the inter-broker listener",
+        SLOG(WARN, "controller",
+             "a broker has registered no endpoint of the inter-broker listener: the controller "
+             "cannot reach it",
              KV_I("broker", ch->broker_id), KV_S("listener", ch->c->listener_name));
         return;
     }

@@ -123,8 +123,8 @@ static void on_erased_part(struct ctl_call *call, const struct coord_result *r)
 
     if (ctl_is_fenced(c, r) || r->err == ERR_OK || r->err == ERR_NOT_FOUND || r->err == ERR_CLOSED)
         return;
-    SLOG(WARN, "controller", "a part of a deleted topic was not removed",
-         KV_S("topic", call->topic), KV_ERR(r->err));
+    SLOG(WARN, "controller", "cannot remove a znode of a deleted topic", KV_S("topic", call->topic),
+         KV_ERR(r->err));
 }
 
 static void erase_request(struct controller *c, const char *topic,
@@ -175,7 +175,8 @@ static void on_erased_node(struct ctl_call *call, const struct coord_result *r)
         on_erased_tree(call, r);
         return;
     }
-    SLOG(WARN, "controller", "a deleted topic's znode has foreign children: removed with them",
+    SLOG(WARN, "controller",
+         "removing the znode of a deleted topic with children that are not kafuka's",
          KV_S("topic", call->topic));
     {
         char *path = xasprintf("/brokers/topics/%s", call->topic);
@@ -305,15 +306,14 @@ static void run_trace(struct controller *c, const struct core_trace *t)
     switch (t->kind) {
     case TRACE_LEADER:
         (void)atomic_fetch_add_explicit(&c->elections, 1, memory_order_relaxed);
-        (void)atomic_fetch_add_explicit(&c->unclean_elections, t->is_unclean,
-                                        memory_order_relaxed);
+        (void)atomic_fetch_add_explicit(&c->unclean_elections, t->is_unclean, memory_order_relaxed);
         trace_state(t, "leader elected");
         break;
     case TRACE_ISR:
         trace_state(t, "isr changed");
         break;
     case TRACE_NO_LEADER:
-        trace_state(t, "no leader: no replica of the isr is alive");
+        trace_state(t, "partition has no leader: no replica in its ISR is alive");
         break;
     case TRACE_CREATED:
         trace_state(t, "partition created");
@@ -322,13 +322,13 @@ static void run_trace(struct controller *c, const struct core_trace *t)
         trace_broker(t, "broker registered");
         break;
     case TRACE_BROKER_GONE:
-        trace_broker(t, "broker is gone");
+        trace_broker(t, "broker unregistered");
         break;
     case TRACE_BROKER_BOUNCED:
         trace_broker(t, "broker registered anew");
         break;
     case TRACE_BROKER_SUSPECT:
-        SLOG(WARN, "controller", "suspicion of a broker", KV_I("broker", t->broker_id),
+        SLOG(WARN, "controller", "broker suspected to be dead", KV_I("broker", t->broker_id),
              KV_S("state", t->text));
         break;
     case TRACE_BROKER_SHUTDOWN:
@@ -338,17 +338,17 @@ static void run_trace(struct controller *c, const struct core_trace *t)
         trace_topic(t, "new topic");
         break;
     case TRACE_TOPIC_INVALID:
-        SLOG(WARN, "controller", "a topic's znodes cannot be used", KV_S("topic", t->topic),
-             KV_I("partition", t->partition), KV_S("why", t->text));
+        SLOG(WARN, "controller", "topic ignored: its znodes are not usable",
+             KV_S("topic", t->topic), KV_I("partition", t->partition), KV_S("why", t->text));
         break;
     case TRACE_TOPIC_DELETING:
         trace_topic(t, "deleting topic");
         break;
     case TRACE_TOPIC_GONE:
-        trace_topic(t, "topic is gone");
+        trace_topic(t, "topic deleted");
         break;
     case TRACE_LOG_DIR:
-        SLOG(WARN, "controller", "replica is on a failed log directory", KV_S("topic", t->topic),
+        SLOG(WARN, "controller", "replica is offline: its log dir failed", KV_S("topic", t->topic),
              KV_I("partition", t->partition), KV_I("broker", t->broker_id));
         break;
     case TRACE_RPC_ERROR:
@@ -356,12 +356,12 @@ static void run_trace(struct controller *c, const struct core_trace *t)
              KV_S("topic", t->topic), KV_I("partition", t->partition), KV_KERR(t->error));
         break;
     case TRACE_WRITE_RETRY:
-        SLOG(INFO, "controller", "state was changed by somebody else: read again",
+        SLOG(INFO, "controller", "partition state was changed by another writer, reading it again",
              KV_S("topic", t->topic), KV_I("partition", t->partition), KV_S("why", t->text));
         break;
     case TRACE_ZOMBIE:
-        SLOG(WARN, "controller", "state of a newer controller", KV_S("topic", t->topic),
-             KV_I("partition", t->partition));
+        SLOG(WARN, "controller", "partition state was written by a newer controller",
+             KV_S("topic", t->topic), KV_I("partition", t->partition));
         break;
     case TRACE_REASSIGN:
         SLOG(INFO, "controller", "reassignment", KV_S("topic", t->topic),

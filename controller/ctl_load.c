@@ -88,8 +88,8 @@ static void broker_add(struct controller *c, int32_t id, const struct coord_resu
     b->version = r->stat.version;
     if (zkdoc_broker_parse(r->data, &b->arena, &b->doc, &why) != ERR_OK) {
         /* between the two operations of a registration it is empty: the watch comes again */
-        SLOG(WARN, "controller", "a broker's znode cannot be read", KV_I("broker", id),
-             KV_S("error", why.text));
+        SLOG(WARN, "controller", "cannot read the registration of a broker in ZooKeeper",
+             KV_I("broker", id), KV_S("error", why.text));
         arena_fini(&b->arena);
         mem_free(b);
         return;
@@ -104,7 +104,7 @@ static void on_broker(struct ctl_call *call, const struct coord_result *r)
     if (r->err == ERR_OK) {
         broker_add(c, call->partition, r);
     } else if (r->err != ERR_NOT_FOUND) {
-        read_failed(c, "a broker's znode cannot be read", r->err);
+        read_failed(c, "cannot read the registration of a broker in ZooKeeper", r->err);
         return;
     }
     if (--c->listing_left == 0)
@@ -231,7 +231,7 @@ static void on_topic(struct ctl_call *call, const struct coord_result *r)
         if (zkdoc_topic_parse(r->data, &arena, &doc, &why) == ERR_OK)
             ev.u.topic_data.doc = &doc;
         else
-            SLOG(WARN, "controller", "a topic's znode cannot be understood",
+            SLOG(WARN, "controller", "topic ignored: cannot parse its znode",
                  KV_S("topic", call->topic), KV_S("error", why.text));
         ev.u.topic_data.fresh_id = uuid_random();
     }
@@ -272,7 +272,7 @@ static void on_state(struct ctl_call *call, const struct coord_result *r)
         if (zkdoc_state_parse(r->data, &arena, &doc, &why) == ERR_OK)
             ev.u.state_read.doc = &doc;
         else
-            SLOG(WARN, "controller", "a partition's state cannot be understood",
+            SLOG(WARN, "controller", "cannot parse the state of a partition in ZooKeeper",
                  KV_S("topic", call->topic), KV_I("partition", call->partition),
                  KV_S("error", why.text));
     }
@@ -324,7 +324,8 @@ static void on_log_dir_event(struct ctl_call *call, const struct coord_result *r
     if (r->err != ERR_OK)
         return;
     if (c->role == CTL_ACTIVE && zkdoc_log_dir_event_parse(r->data, &doc, NULL) == ERR_OK) {
-        SLOG(INFO, "controller", "a log directory failed", KV_I("broker", doc.broker_id));
+        SLOG(INFO, "controller", "a broker reported a failed log dir",
+             KV_I("broker", doc.broker_id));
         ev.u.broker_id = doc.broker_id;
         ctl_step(c, &ev);
     }
@@ -391,7 +392,7 @@ static void on_admin(struct ctl_call *call, const struct coord_result *r)
     if (r->err != ERR_OK)
         return;
     if (zkdoc_partition_list_parse(r->data, &arena, &list, &why) != ERR_OK)
-        SLOG(WARN, "controller", "a request in ZooKeeper cannot be understood",
+        SLOG(WARN, "controller", "cannot parse a request in ZooKeeper, removing it",
              KV_S("path", r->path), KV_S("error", why.text));
     else if (strcmp(r->path, "/admin/reassign_partitions") == 0)
         reassign_event(c, &list);

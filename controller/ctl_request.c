@@ -235,7 +235,7 @@ void ctl_answer(struct controller *c, const struct core_fx *f)
     if (q == NULL) { /* asked for by a znode, not by a request: nobody else would say it */
         for (int32_t i = 0; i < count; i++) {
             if (items[i].error != KE_NONE && items[i].error != KE_ELECTION_NOT_NEEDED)
-                SLOG(WARN, "controller", "a request in ZooKeeper was refused",
+                SLOG(WARN, "controller", "refused a request in ZooKeeper",
                      KV_S("topic", items[i].topic), KV_I("partition", items[i].partition),
                      KV_KERR(items[i].error),
                      KV_S("why", items[i].message == NULL ? "" : items[i].message));
@@ -535,7 +535,7 @@ static void on_block_read(void *arg, const struct coord_result *r)
     }
     if ((r->err != ERR_OK && r->err != ERR_NOT_FOUND) || (rc != ERR_OK && rc != ERR_NOT_FOUND) ||
         b->first < 0 || b->first > INT64_MAX - PRODUCER_ID_BLOCK) {
-        SLOG(ERROR, "controller", "/latest_producer_id_block cannot be used",
+        SLOG(ERROR, "controller", "cannot use /latest_producer_id_block in ZooKeeper",
              KV_S("error", r->err == ERR_OK ? why.text : err_text(r->err)));
         answer_block(b->q, KE_UNKNOWN_SERVER_ERROR, -1);
         mem_free(b);

@@ -521,7 +521,7 @@ static void conversion_failed(const struct fetch *f, struct fetch_hit *h)
 {
     int16_t error = h->converted->error;
     METRIC_ADD(fetch_conversion_errors, 1);
-    SLOG_EVERY(1000, WARN, "api", "records cannot be converted for an old client",
+    SLOG_EVERY(1000, WARN, "api", "cannot convert records to the message format of an old client",
                KV_STR("topic", h->part->topic->name), KV_I("partition", h->part->index),
                KV_I("offset", h->part->fetch_offset), KV_S("error", kerr_name(error)),
                KV_STR("client", f->request->client_host));

@@ -176,7 +176,7 @@ static void take_result(struct wanted_topics *w,
         return;
     }
     wanted->is_given_up = true;
-    SLOG(ERROR, "broker", "cannot create a topic that topics= names, no longer waiting for it",
+    SLOG(ERROR, "broker", "cannot create a topic named by the option topics, not trying again",
          KV_S("topic", wanted->name), KV_KERR(t->error_code), KV_STR("why", t->error_message));
 }
 
@@ -266,7 +266,7 @@ static void ask(struct wanted_topics *w, const struct metadata *m)
     w->client = client_open(&o);
     if (client_send(w->client, KP_API_CREATE_TOPICS, VERSION, &request, ANSWER_MAX_MS, answered, w,
                     &why) != ERR_OK) {
-        SLOG(ERROR, "broker", "cannot ask the controller for the topics that topics= names",
+        SLOG(ERROR, "broker", "cannot send the request for the topics named by the option topics",
              KV_S("error", why.text));
         client_close(&w->client);
     }

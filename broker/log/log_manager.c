@@ -197,8 +197,8 @@ static enum err load_one(struct load *ld, const char *name, struct errtext *why)
     struct log *l;
 
     if (!name_parse(name, &a.topic, &a.partition)) {
-        SLOG(WARN, "log", "ignores a folder that is no partition's", KV_S("dir", ld->dir->path),
-             KV_S("name", name));
+        SLOG(WARN, "log", "ignoring a folder whose name is not that of a partition",
+             KV_S("dir", ld->dir->path), KV_S("name", name));
         return ERR_OK;
     }
     if (ld->m->options.topic_config != NULL)
@@ -241,7 +241,7 @@ static void *load_thread(void *arg)
             note_failure(ld, rc, &why);
         size_t done = atomic_fetch_add(&ld->done, 1) + 1;
         if (!ld->dir->was_clean && done < ld->count)
-            SLOG_EVERY(5000, INFO, "log", "recovers", KV_S("dir", ld->dir->path),
+            SLOG_EVERY(5000, INFO, "log", "recovering logs", KV_S("dir", ld->dir->path),
                        KV_I("done", done), KV_I("of", ld->count));
     }
     return NULL;
@@ -275,7 +275,8 @@ static enum err list_dir(struct load *ld)
         if (has_suffix(e->d_name, "-delete"))
             log_background_doom(ld->m, path, ld->m->options.defaults.file_delete_delay_ms);
         else if (has_suffix(e->d_name, "-future") || has_suffix(e->d_name, "-stray"))
-            SLOG(WARN, "log", "leaves a folder aside", KV_S("path", path));
+            SLOG(WARN, "log", "ignoring a folder left behind by Kafka (-future, -stray)",
+                 KV_S("path", path));
         else if (strcmp(e->d_name, "remote-log-index-cache") != 0)
             load_add_name(ld, e->d_name);
     }

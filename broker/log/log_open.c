@@ -20,7 +20,8 @@ static void load_epochs(struct log *l)
     (void)snprintf(path, sizeof path, "%s/leader-epoch-checkpoint", l->folder->path);
     enum err rc = epoch_cache_read(&l->epochs, path, &why);
     if (rc != ERR_OK && rc != ERR_NOT_FOUND)
-        SLOG(WARN, "log", "leader epochs not readable, starting without", KV_S("why", why.text));
+        SLOG(WARN, "log", "cannot read leader-epoch-checkpoint, going on without it",
+             KV_S("why", why.text));
 }
 
 /* Puts everything in line with the end that was found. */
@@ -32,7 +33,8 @@ static enum err settle(struct log *l, const struct log_open_args *a, bool has_sn
     if (rc != ERR_OK)
         return rc;
     if (l->end_offset < a->start_offset) {
-        SLOG(WARN, "log", "ends below its start offset, starts again there",
+        SLOG(WARN, "log",
+             "log ends below its start offset: beginning it again, empty, at the start offset",
              KV_STR("topic", log_topic(l)), KV_I("partition", l->partition),
              KV_I("end_offset", l->end_offset), KV_I("start_offset", a->start_offset));
         l->start_offset = l->high_watermark = i64_min(l->segments[0]->base_offset, l->end_offset);

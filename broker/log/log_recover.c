@@ -125,7 +125,8 @@ static enum err recover_rest(struct log *l, int64_t file_size, bool may_cut, int
     *cut_out = file_size - s->size;
     if (*cut_out == 0)
         return ERR_OK;
-    SLOG(WARN, "log", may_cut ? "cuts a damaged tail" : "finds damage in a finished segment",
+    SLOG(WARN, "log",
+         may_cut ? "cutting off the damaged end of a log" : "damage in a segment that was complete",
          KV_STR("topic", log_topic(l)), KV_I("partition", l->partition),
          KV_I("segment", s->base_offset), KV_I("at", s->size), KV_I("bytes", *cut_out),
          KV_I("end_offset", l->end_offset),
@@ -172,8 +173,9 @@ static enum err remove_behind(struct log *l, struct log_segment **todo, int32_t 
 {
     for (int32_t k = from; k < count; k++) {
         if (rc == ERR_OK) {
-            SLOG(WARN, "log", "removes a segment behind a cut", KV_STR("topic", log_topic(l)),
-                 KV_I("partition", l->partition), KV_I("segment", todo[k]->base_offset));
+            SLOG(WARN, "log", "removing a segment behind the damage that was cut off",
+                 KV_STR("topic", log_topic(l)), KV_I("partition", l->partition),
+                 KV_I("segment", todo[k]->base_offset));
             rc = segment_mark_deleted(todo[k]);
             segment_unlink_deleted(l->folder->path, todo[k]->base_offset);
         }
@@ -228,7 +230,7 @@ static enum err rebuild_index(struct log *l, int32_t i)
     struct log view = *l; /* a log that ends with this segment; shares nothing that is kept */
     int64_t cut = 0;
 
-    SLOG(INFO, "log", "makes an index again", KV_STR("topic", log_topic(l)),
+    SLOG(INFO, "log", "rebuilding an index", KV_STR("topic", log_topic(l)),
          KV_I("partition", l->partition), KV_I("segment", s->base_offset));
     view.segments = &s;
     view.segment_count = view.segment_cap = 1;

@@ -69,7 +69,7 @@ int log_delete_old(struct log *l, int64_t now_ms)
         return 0;
     if (n == l->segment_count) /* the roll had nothing to do: an empty one stays */
         n--;
-    SLOG(INFO, "log", "deletes old segments", KV_STR("topic", log_topic(l)),
+    SLOG(INFO, "log", "deleting old segments", KV_STR("topic", log_topic(l)),
          KV_I("partition", l->partition), KV_I("segments", n),
          KV_I("new_start", l->segments[n]->base_offset), KV_S("because", why));
     for (int32_t i = 0; i < n; i++)

@@ -148,8 +148,8 @@ enum err log_truncate_to(struct log *l, int64_t offset, struct errtext *why)
         epoch_cache_truncate_end(&l->epochs, offset);
         return ERR_OK;
     }
-    SLOG(INFO, "log", "truncates", KV_STR("topic", log_topic(l)), KV_I("partition", l->partition),
-         KV_I("from", l->end_offset), KV_I("to", offset));
+    SLOG(INFO, "log", "truncating a log", KV_STR("topic", log_topic(l)),
+         KV_I("partition", l->partition), KV_I("from", l->end_offset), KV_I("to", offset));
     if (offset < l->segments[0]->base_offset)
         return log_truncate_fully_at(l, offset, why);
     enum err rc = truncate_at(l, offset);
@@ -164,7 +164,7 @@ enum err log_truncate_fully_at(struct log *l, int64_t offset, struct errtext *wh
 {
     if (log_dir_is_offline(l->dir))
         return ERR_OFFLINE;
-    SLOG(INFO, "log", "truncates fully", KV_STR("topic", log_topic(l)),
+    SLOG(INFO, "log", "removing all records of a log", KV_STR("topic", log_topic(l)),
          KV_I("partition", l->partition), KV_I("from", l->end_offset), KV_I("to", offset));
     enum err rc = tail_flush_index(l);
     if (rc == ERR_OK)

@@ -417,8 +417,8 @@ static void use_offsets_only(struct fetch_entry *e, uint32_t seq,
 
 static void log_fetch_error(const struct fetcher *f, const struct fetch_entry *e, int16_t error)
 {
-    SLOG_EVERY(1000, INFO, "fetcher", "the leader refuses a fetch", KV_I("leader", f->leader_id),
-               KV_STR("topic", e->topic), KV_I("partition", e->index),
+    SLOG_EVERY(1000, INFO, "fetcher", "the leader refused to send records",
+               KV_I("leader", f->leader_id), KV_STR("topic", e->topic), KV_I("partition", e->index),
                KV_I("leader_epoch", e->leader_epoch), KV_I("offset", e->offset), KV_KERR(error));
 }
 
@@ -497,7 +497,7 @@ static void on_fetch(void *arg, enum err err, struct frame *frame, struct bytes 
         if (err == ERR_OK) {
             handle_answer(f, call, &resp, frame);
         } else {
-            SLOG_EVERY(1000, WARN, "fetcher", "an answer cannot be read",
+            SLOG_EVERY(1000, WARN, "fetcher", "cannot decode an answer of the leader",
                        KV_I("leader", f->leader_id), KV_S("why", why.text));
             fetch_set_disconnected(&f->set); /* start over with a full fetch */
             if (!f->must_wait)

@@ -261,7 +261,7 @@ static void log_result(struct isr_sender *s, const struct isr_item *i, int16_t e
 {
     if (error != KE_NONE) {
         atomic_fetch_add_explicit(&s->failures, 1, memory_order_relaxed);
-        SLOG(INFO, "replica", "the controller refuses an ISR change",
+        SLOG(INFO, "replica", "the controller refused an ISR change",
              KV_STR("topic", partition_topic(i->partition)), KV_I("partition", i->partition->index),
              KV_I("isr_size", i->isr_count), KV_I("leader_epoch", i->leader_epoch), KV_KERR(error));
         return;
@@ -316,7 +316,7 @@ static void handle_response(struct isr_sender *s, const struct kp_AlterPartition
     bool has_error = false;
 
     if (is_from_no_controller(resp)) {
-        SLOG_EVERY(1000, INFO, "replica", "ISR changes are sent again",
+        SLOG_EVERY(1000, INFO, "replica", "sending ISR changes again",
                    KV_I("controller", s->sent_to), KV_KERR(resp->error_code));
         client_close(&s->client);
         requeue(s);
@@ -365,7 +365,7 @@ static void on_response(void *arg, enum err err, struct frame *frame, struct byt
     if (err == ERR_OK) {
         handle_response(s, &resp);
     } else {
-        SLOG_EVERY(1000, WARN, "replica", "the controller's answer cannot be read",
+        SLOG_EVERY(1000, WARN, "replica", "cannot decode an answer of the controller",
                    KV_S("why", why.text));
         requeue(s);
         wait_for(s, RETRY_MS);

@@ -62,9 +62,9 @@ static bool decode(struct request *r, const struct kp_api *api, struct bytes bod
         refuse(r, "the request needs more memory than kafuka.request.memory.bytes");
         return false;
     }
-    SLOG_EVERY(1000, WARN, "broker", "a request cannot be decoded", KV_S("api", api->name),
-               KV_I("version", r->api_version), KV_STR("client", r->client_host),
-               KV_S("error", why.text));
+    SLOG_EVERY(1000, WARN, "broker", "cannot decode a request, closing its connection",
+               KV_S("api", api->name), KV_I("version", r->api_version),
+               KV_STR("client", r->client_host), KV_S("error", why.text));
     refuse(r, "the request cannot be decoded");
     return false;
 }

@@ -164,8 +164,9 @@ static void send_answer(struct request *r, struct buf *out, const struct conn_ra
 
 static void cannot_encode(struct request *r, const struct errtext *why)
 {
-    SLOG_EVERY(1000, ERROR, "broker", "an answer cannot be encoded", KV_I("api_key", r->api_key),
-               KV_I("version", r->api_version), KV_S("error", why->text));
+    SLOG_EVERY(1000, ERROR, "broker", "cannot encode an answer, closing its connection",
+               KV_I("api_key", r->api_key), KV_I("version", r->api_version),
+               KV_S("error", why->text));
     request_close(r, "the answer cannot be encoded");
 }
 

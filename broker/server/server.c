@@ -131,8 +131,9 @@ static void on_close(struct conn *c, enum conn_end why, int errnum)
     if (why == CONN_END_BAD_FRAME || why == CONN_END_NO_MEMORY || why == CONN_END_TLS ||
         (why == CONN_END_ERROR && errnum != ECONNRESET && errnum != EPIPE)) {
         METRIC_ADD(connections_failed, 1);
-        SLOG_EVERY(1000, WARN, "net", "connection ended", KV_S("why", conn_end_text(why)),
-                   KV_S("client", conn_peer_host(c)), KV_S("listener", sc->listener->name),
+        SLOG_EVERY(1000, WARN, "net", "connection closed because of an error",
+                   KV_S("why", conn_end_text(why)), KV_S("client", conn_peer_host(c)),
+                   KV_S("listener", sc->listener->name),
                    KV_S("errno", errnum == 0 ? "" : strerror(errnum)));
     }
     LIST_REMOVE(sc, link);
@@ -161,7 +162,7 @@ static void arrive(struct mail *m)
         .server = s, .broker = s->broker, .listener = a->socket->listener, .seat = a->seat};
     sc->conn = conn_open(&s->conn_server, a->seat->loop, a->fd, a->socket->tls, sc);
     if (sc->conn == NULL) {
-        SLOG_EVERY(1000, ERROR, "net", "no memory for a connection");
+        SLOG_EVERY(1000, ERROR, "net", "no memory for a new connection, closed it");
         atomic_fetch_sub(&a->seat->count, 1);
         METRIC_ADD(connections_refused, 1);
         mem_free(sc);
@@ -174,7 +175,8 @@ static void arrive(struct mail *m)
     /* counted here, with the very text that on_close takes away */
     if (!ip_add(s, conn_peer_host(sc->conn))) {
         METRIC_ADD(connections_refused, 1);
-        SLOG_EVERY(1000, WARN, "net", "connection refused: max.connections.per.ip",
+        SLOG_EVERY(1000, WARN, "net",
+                   "connection refused: its address has max.connections.per.ip connections already",
                    KV_S("client", conn_peer_host(sc->conn)));
         sc->is_uncounted = true;
         conn_close(sc->conn);
@@ -219,7 +221,8 @@ static void hand_over(struct server_socket *k, int fd)
     }
     if (server_connections(s) >= s->broker->config->max_connections) {
         METRIC_ADD(connections_refused, 1);
-        SLOG_EVERY(1000, WARN, "net", "connection refused: max.connections",
+        SLOG_EVERY(1000, WARN, "net",
+                   "connection refused: there are max.connections connections already",
                    KV_S("listener", k->listener->name));
         (void)close(fd);
         return;
@@ -491,7 +494,8 @@ static enum err make_tls(const struct config *c, bool is_server, struct tls_cont
     for (int32_t i = 0; i < c->ssl_enabled_protocols.count; i++) {
         const char *name = c->ssl_enabled_protocols.items[i];
         if (is_server && strcmp(name, "TLSv1.2") != 0 && strcmp(name, "TLSv1.3") != 0)
-            SLOG(WARN, "server", "ssl.enabled.protocols names a TLS version that is left out",
+            SLOG(WARN, "server",
+                 "TLS version in ssl.enabled.protocols is not supported and left out",
                  KV_S("version", name));
     }
     if (o.no_tls12 && o.no_tls13) {

@@ -349,7 +349,7 @@ static enum io_status ssl_status(struct transport *t, int rc)
         char text[256];
         ssl_error_text(text, sizeof text);
         t->errnum = 0;
-        SLOG_EVERY(1000, WARN, "net", "tls failed", KV_S("error", text));
+        SLOG_EVERY(1000, WARN, "net", "TLS handshake or record failed", KV_S("error", text));
         return IO_FAILED;
     }
     }
