@@ -33,9 +33,7 @@ static const struct opt_spec specs[] = {
     {"whitelist", OPT_TEXT, "regex", "The older name of --include.", 0, 0},
     {"blacklist", OPT_TEXT, "regex",
      "Print the records of all topics whose names do not match this regular expression.", 0, 0},
-    {"bootstrap-server", OPT_TEXT, "host:port,...",
-     "REQUIRED: one or more brokers of the cluster; the others are found through them.", 0, 0},
-    {"broker-list", OPT_TEXT, "host:port,...", "An older name of --bootstrap-server.", 0, 0},
+    RDKAFKA_BROKER_OPTIONS,
     {"zookeeper", OPT_TEXT, "host:port,.../chroot",
      "In place of --bootstrap-server: consume as a member of a group whose members share their "
      "work, and keep their offsets, in ZooKeeper. Without --group a group is made for this run and "
@@ -67,11 +65,7 @@ static const struct opt_spec specs[] = {
      "The name of one of Kafka's deserializers, for the keys of records.", 0, 0},
     {"value-deserializer", OPT_TEXT, "class",
      "The name of one of Kafka's deserializers, for the values of records.", 0, 0},
-    {"consumer-property", OPT_LIST, "name=value",
-     "A property of the consumer, by Kafka's or librdkafka's name; may be repeated.", 0, 0},
-    {"consumer.config", OPT_TEXT, "file",
-     "A properties file of the consumer, also for the connection (security.protocol and the like).",
-     0, 0},
+    RDKAFKA_CONSUMER_OPTIONS,
     {"isolation-level", OPT_TEXT, "level",
      "Which records are printed: read_uncommitted prints all (the default), read_committed leaves "
      "out those of aborted transactions.",
@@ -619,11 +613,9 @@ static int run(const struct opts *o)
         rc = run_with_zookeeper(&c, &props);
         goto out;
     }
-    bootstrap = rdkafka_bootstrap(o, &props, true);
-    if (bootstrap != NULL)
-        rc = rdkafka_check_reachable(o, bootstrap, &props, opts_text(o, "topic", NULL),
-                                     &c.is_topic_missing);
-    if (bootstrap != NULL && rc < 0)
+    rc = rdkafka_find_brokers(o, &props, true, opts_text(o, "topic", NULL), &c.is_topic_missing,
+                              &bootstrap);
+    if (rc < 0)
         rc = connect_and_run(&c, &props, bootstrap);
 out:
     mem_free(bootstrap);

@@ -21,9 +21,7 @@ enum {
 static const struct opt_spec specs[] = {
     {"topic", OPT_TEXT, "topic", "REQUIRED: the topic to which each line is sent as a record.", 0,
      0},
-    {"bootstrap-server", OPT_TEXT, "host:port,...",
-     "REQUIRED: one or more brokers of the cluster; the others are found through them.", 0, 0},
-    {"broker-list", OPT_TEXT, "host:port,...", "The older name of --bootstrap-server.", 0, 0},
+    RDKAFKA_BROKER_OPTIONS,
     {"property", OPT_LIST, "name=value",
      "How a line is read: parse.key, key.separator (a tab), parse.headers, headers.delimiter (a "
      "tab), headers.separator (,), headers.key.separator (:), null.marker, ignore.error.",
@@ -33,9 +31,7 @@ static const struct opt_spec specs[] = {
      "The class that reads lines: Kafka's LineMessageReader, the default, is the only one.", 0, 0},
     {"producer-property", OPT_LIST, "name=value",
      "A property of the producer, by Kafka's or librdkafka's name; may be repeated.", 0, 0},
-    {"producer.config", OPT_TEXT, "file",
-     "A properties file of the producer, also for the connection (security.protocol and the like).",
-     0, 0},
+    RDKAFKA_PRODUCER_FILE_OPTION,
     {"request-required-acks", OPT_TEXT, "acks",
      "How many replicas must have stored a record before it counts as sent: all or -1 (the "
      "default), 0, 1 or more.",
@@ -389,10 +385,8 @@ static int run(const struct opts *o)
         opts_warn(o, "--property %s is not known to the reader of lines and has no effect",
                   unknown);
     p.is_sync |= strcmp(props_get(&props, "producer.type", ""), "sync") == 0;
-    bootstrap = rdkafka_bootstrap(o, &props, false);
-    if (bootstrap != NULL)
-        rc = rdkafka_check_reachable(o, bootstrap, &props, NULL, NULL);
-    if (bootstrap != NULL && rc < 0)
+    rc = rdkafka_find_brokers(o, &props, false, NULL, NULL, &bootstrap);
+    if (rc < 0)
         rc = produce(&p, &props, bootstrap);
 out:
     mem_free(bootstrap);

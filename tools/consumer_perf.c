@@ -16,9 +16,7 @@ enum { PROGRESS_MS = 200, WAIT_MS = 100 };
 static const struct opt_spec specs[] = {
     {"topic", OPT_TEXT, "topic", "REQUIRED: the topic to consume.", 0, 0},
     {"messages", OPT_INT, "number", "REQUIRED: how many records to consume.", 1, INT64_MAX},
-    {"bootstrap-server", OPT_TEXT, "host:port,...",
-     "REQUIRED: one or more brokers of the cluster; the others are found through them.", 0, 0},
-    {"broker-list", OPT_TEXT, "host:port,...", "The older name of --bootstrap-server.", 0, 0},
+    RDKAFKA_BROKER_OPTIONS,
     {"zookeeper", OPT_TEXT, "host:port,.../chroot",
      "In place of --bootstrap-server: find the brokers in ZooKeeper.", 0, 0},
     {"from-latest", OPT_FLAG, NULL,
@@ -35,11 +33,7 @@ static const struct opt_spec specs[] = {
     {"hide-header", OPT_FLAG, NULL, "Leave out the line with the names of the columns.", 0, 0},
     {"date-format", OPT_TEXT, "format",
      "How times are printed, in Java's letters (default yyyy-MM-dd HH:mm:ss:SSS).", 0, 0},
-    {"consumer.config", OPT_TEXT, "file",
-     "A properties file of the consumer, also for the connection (security.protocol and the like).",
-     0, 0},
-    {"consumer-property", OPT_LIST, "name=value",
-     "A property of the consumer, by Kafka's or librdkafka's name; may be repeated.", 0, 0},
+    RDKAFKA_CONSUMER_OPTIONS,
     {"print-metrics", OPT_FLAG, NULL, "Has no effect: the columns are all that is measured.", 0, 0},
     {"group", OPT_DEPRECATED, "group", "partitions are read directly here", 0, 0},
     {"threads", OPT_DEPRECATED, "number", "one thread is enough here", 0, 0},
@@ -318,10 +312,8 @@ static int run(const struct opts *o)
     if (rdkafka_load_props(o, "consumer.config", "consumer-property", &props, &why) != ERR_OK)
         rc = opts_fail(o, "%s", why.text);
     else
-        bootstrap = rdkafka_bootstrap(o, &props, true);
-    if (bootstrap != NULL)
-        rc = rdkafka_check_reachable(o, bootstrap, &props, NULL, NULL);
-    if (bootstrap != NULL && rc < 0)
+        rc = rdkafka_find_brokers(o, &props, true, NULL, NULL, &bootstrap);
+    if (rc < 0)
         rc = connect_and_measure(&p, &props, bootstrap);
     mem_free(bootstrap);
     props_fini(&props);

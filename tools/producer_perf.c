@@ -39,9 +39,7 @@ static const struct opt_spec specs[] = {
     {"broker-list", OPT_TEXT, "host:port,...", "The older name of --bootstrap-server.", 0, 0},
     {"producer-props", OPT_WORDS, "name=value ...",
      "Properties of the producer, by Kafka's or librdkafka's names.", 0, 0},
-    {"producer.config", OPT_TEXT, "file",
-     "A properties file of the producer, also for the connection (security.protocol and the like).",
-     0, 0},
+    RDKAFKA_PRODUCER_FILE_OPTION,
     {"print-metrics", OPT_FLAG, NULL, "Print also the counters of the producer at the end.", 0, 0},
 };
 
@@ -399,10 +397,8 @@ static int run(const struct opts *o)
         rdkafka_load_props(o, "producer.config", "producer-props", &props, &why) != ERR_OK)
         rc = opts_fail(o, "%s", why.text);
     else
-        bootstrap = rdkafka_bootstrap(o, &props, false);
-    if (bootstrap != NULL)
-        rc = rdkafka_check_reachable(o, bootstrap, &props, NULL, NULL);
-    if (bootstrap != NULL && rc < 0)
+        rc = rdkafka_find_brokers(o, &props, false, NULL, NULL, &bootstrap);
+    if (rc < 0)
         rc = connect_and_measure(&p, &props, bootstrap);
     mem_free(bootstrap);
     props_fini(&props);

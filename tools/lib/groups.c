@@ -446,9 +446,9 @@ static int16_t offset_commit_code(const void *response)
                : KE_NONE;
 }
 
-/* commits are sorted; NULL: the broker answers for what it was not asked. */
-static int16_t *error_of(int16_t *errors, const struct group_commit *commits, int32_t count,
-                         struct str topic, int32_t partition)
+/* The code of one partition; commits are sorted. What was not asked for is left out. */
+static void take_code(int16_t *errors, const struct group_commit *commits, int32_t count,
+                      struct str topic, int32_t partition, int16_t code)
 {
     char *z = str_dup(topic);
     struct group_commit key = {.topic = z == NULL ? "" : z, .partition = partition};
@@ -456,7 +456,18 @@ static int16_t *error_of(int16_t *errors, const struct group_commit *commits, in
         count == 0 ? NULL : bsearch(&key, commits, (size_t)count, sizeof key, group_commit_order);
 
     mem_free(z);
-    return found == NULL ? NULL : &errors[found - commits];
+    if (found != NULL)
+        errors[found - commits] = code;
+}
+
+/* Behind the last partition of the topic that begins at first. */
+static int32_t topic_end(const struct group_commit *commits, int32_t count, int32_t first)
+{
+    int32_t end = first;
+
+    while (end < count && strcmp(commits[end].topic, commits[first].topic) == 0)
+        end++;
+    return end;
 }
 
 int16_t groups_commit(struct admin *a, int64_t deadline_ms, const char *name,
@@ -469,7 +480,7 @@ int16_t groups_commit(struct admin *a, int64_t deadline_ms, const char *name,
     struct group_call call = {name,      KP_API_OFFSET_COMMIT, OFFSET_COMMIT_VERSION, &request,
                               &response, offset_commit_code};
     struct errtext why = {{0}};
-    int32_t node = -1, n = 0;
+    int32_t node = -1;
     int16_t code;
 
     kp_defaults(&kp_OffsetCommitRequest_schema, &request);
@@ -482,26 +493,23 @@ int16_t groups_commit(struct admin *a, int64_t deadline_ms, const char *name,
         parts[i].committed_offset = commits[i].offset;
         parts[i].committed_metadata = STR_LIT("");
         errors[i] = KE_UNKNOWN_SERVER_ERROR;
-        if (n == 0 || !str_eq_z(request.topics[n - 1].name, commits[i].topic)) {
-            kp_defaults(&kp_OffsetCommitRequest_OffsetCommitRequestTopic_schema,
-                        &request.topics[n]);
-            request.topics[n].name = str_of(commits[i].topic);
-            request.topics[n].partitions = &parts[i];
-            request.topics[n++].partitions_count = 0;
-        }
-        request.topics[n - 1].partitions_count++;
     }
-    request.topics_count = n;
-    code = call_coordinator(a, deadline_ms, &call, &node, &why);
-    for (int32_t t = 0; code == KE_NONE && t < response.topics_count; t++) {
-        for (int32_t p = 0; p < response.topics[t].partitions_count; p++) {
-            int16_t *e = error_of(errors, commits, count, response.topics[t].name,
-                                  response.topics[t].partitions[p].partition_index);
+    for (int32_t i = 0, end; i < count; i = end) {
+        struct kp_OffsetCommitRequest_OffsetCommitRequestTopic *t =
+            &request.topics[request.topics_count++];
 
-            if (e != NULL)
-                *e = response.topics[t].partitions[p].error_code;
-        }
+        end = topic_end(commits, count, i);
+        kp_defaults(&kp_OffsetCommitRequest_OffsetCommitRequestTopic_schema, t);
+        t->name = str_of(commits[i].topic);
+        t->partitions = &parts[i];
+        t->partitions_count = end - i;
     }
+    code = call_coordinator(a, deadline_ms, &call, &node, &why);
+    for (int32_t t = 0; code == KE_NONE && t < response.topics_count; t++)
+        for (int32_t p = 0; p < response.topics[t].partitions_count; p++)
+            take_code(errors, commits, count, response.topics[t].name,
+                      response.topics[t].partitions[p].partition_index,
+                      response.topics[t].partitions[p].error_code);
     return code;
 }
 
@@ -546,7 +554,7 @@ int16_t groups_delete_offsets(struct admin *a, int64_t deadline_ms, const char *
     struct group_call call = {name,      KP_API_OFFSET_DELETE, BCLIENT_NEWEST, &request,
                               &response, delete_offsets_code};
     struct errtext why = {{0}};
-    int32_t node = -1, n = 0;
+    int32_t node = -1;
     int16_t code;
 
     kp_defaults(&kp_OffsetDeleteRequest_schema, &request);
@@ -556,26 +564,23 @@ int16_t groups_delete_offsets(struct admin *a, int64_t deadline_ms, const char *
         keys[i] = (struct group_commit){list[i].topic, list[i].partition, -1};
         errors[i] = KE_UNKNOWN_SERVER_ERROR;
         parts[i].partition_index = list[i].partition;
-        if (n == 0 || !str_eq_z(request.topics[n - 1].name, list[i].topic)) {
-            kp_defaults(&kp_OffsetDeleteRequest_OffsetDeleteRequestTopic_schema,
-                        &request.topics[n]);
-            request.topics[n].name = str_of(list[i].topic);
-            request.topics[n].partitions = &parts[i];
-            request.topics[n++].partitions_count = 0;
-        }
-        request.topics[n - 1].partitions_count++;
     }
-    request.topics_count = n;
-    code = call_coordinator(a, deadline_ms, &call, &node, &why);
-    for (int32_t t = 0; code == KE_NONE && t < response.topics_count; t++) {
-        for (int32_t p = 0; p < response.topics[t].partitions_count; p++) {
-            int16_t *e = error_of(errors, keys, count, response.topics[t].name,
-                                  response.topics[t].partitions[p].partition_index);
+    for (int32_t i = 0, end; i < count; i = end) {
+        struct kp_OffsetDeleteRequest_OffsetDeleteRequestTopic *t =
+            &request.topics[request.topics_count++];
 
-            if (e != NULL)
-                *e = response.topics[t].partitions[p].error_code;
-        }
+        end = topic_end(keys, count, i);
+        kp_defaults(&kp_OffsetDeleteRequest_OffsetDeleteRequestTopic_schema, t);
+        t->name = str_of(list[i].topic);
+        t->partitions = &parts[i];
+        t->partitions_count = end - i;
     }
+    code = call_coordinator(a, deadline_ms, &call, &node, &why);
+    for (int32_t t = 0; code == KE_NONE && t < response.topics_count; t++)
+        for (int32_t p = 0; p < response.topics[t].partitions_count; p++)
+            take_code(errors, keys, count, response.topics[t].name,
+                      response.topics[t].partitions[p].partition_index,
+                      response.topics[t].partitions[p].error_code);
     return code;
 }
 

@@ -372,7 +372,8 @@ static enum err check_one(void *arg UNUSED, const char *host UNUSED, int32_t por
     return ERR_OK;
 }
 
-char *rdkafka_bootstrap(const struct opts *o, const struct props *p, bool has_zookeeper)
+/* NULL: a line was printed. */
+static char *choose_bootstrap(const struct opts *o, const struct props *p, bool has_zookeeper)
 {
     const char *list = opts_text(o, "bootstrap-server", opts_text(o, "broker-list", NULL));
     struct errtext why = {{0}};
@@ -413,8 +414,8 @@ static bool warn_of_missing_topic(const struct opts *o, struct admin *a, const s
     return true;
 }
 
-int rdkafka_check_reachable(const struct opts *o, const char *bootstrap, const struct props *p,
-                            const char *topic, bool *is_missing_out)
+static int check_reachable(const struct opts *o, const char *bootstrap, const struct props *p,
+                           const char *topic, bool *is_missing_out)
 {
     struct admin a;
     struct bclient *c;
@@ -430,6 +431,20 @@ int rdkafka_check_reachable(const struct opts *o, const char *bootstrap, const s
         *is_missing_out = warn_of_missing_topic(o, &a, p, topic);
     admin_close(&a);
     return rc == ERR_OK ? -1 : opts_fail(o, "%s", why.text);
+}
+
+int rdkafka_find_brokers(const struct opts *o, const struct props *p, bool has_zookeeper,
+                         const char *topic, bool *is_missing_out, char **bootstrap_out)
+{
+    int rc;
+
+    *bootstrap_out = choose_bootstrap(o, p, has_zookeeper);
+    if (*bootstrap_out == NULL)
+        return 1;
+    rc = check_reachable(o, *bootstrap_out, p, topic, is_missing_out);
+    if (rc >= 0)
+        FREE_NULL(bootstrap_out);
+    return rc;
 }
 
 /* What librdkafka carries for its callbacks. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rdkafka - librdkafka for the commands that produce and consume: configuration from Kafka's property
- * names of any age, a first check that a broker is there, rate-limited warnings. One thread. */
+/* rdkafka - librdkafka for the commands that produce and consume: configuration from Kafka's
+ * property names of any age, a first check that a broker is there, rate-limited warnings. One
+ * thread. */
 #ifndef TOOLS_LIB_RDKAFKA_H
 #define TOOLS_LIB_RDKAFKA_H
 
@@ -44,15 +45,45 @@ NODISCARD enum err rdkafka_load_props(const struct opts *o, const char *file_opt
                                       const char *pairs_option, struct props *p,
                                       struct errtext *why);
 
-/* Where to begin: --bootstrap-server, --broker-list, a property, or the brokers in --zookeeper. The
- * caller frees. NULL: a line was printed. options that the command lacks are named NULL. */
-char *rdkafka_bootstrap(const struct opts *o, const struct props *p, bool has_zookeeper);
+/* Options that commands with a client have in common. */
+#define RDKAFKA_BROKER_OPTIONS                                                                     \
+    {"bootstrap-server",                                                                           \
+     OPT_TEXT,                                                                                     \
+     "host:port,...",                                                                              \
+     "REQUIRED: one or more brokers of the cluster; the others are found through them.",           \
+     0,                                                                                            \
+     0},                                                                                           \
+    {                                                                                              \
+        "broker-list", OPT_TEXT, "host:port,...", "The older name of --bootstrap-server.", 0, 0    \
+    }
+#define RDKAFKA_CONSUMER_OPTIONS                                                                   \
+    {"consumer-property",                                                                          \
+     OPT_LIST,                                                                                     \
+     "name=value",                                                                                 \
+     "A property of the consumer, by Kafka's or librdkafka's name; may be repeated.",              \
+     0,                                                                                            \
+     0},                                                                                           \
+    {                                                                                              \
+        "consumer.config", OPT_TEXT, "file",                                                       \
+            "A properties file of the consumer, also for the connection (security.protocol and "   \
+            "the like).",                                                                          \
+            0, 0                                                                                   \
+    }
+#define RDKAFKA_PRODUCER_FILE_OPTION                                                               \
+    {                                                                                              \
+        "producer.config", OPT_TEXT, "file",                                                       \
+            "A properties file of the producer, also for the connection (security.protocol and "   \
+            "the like).",                                                                          \
+            0, 0                                                                                   \
+    }
 
-/* Opens and closes one connection, so that an unreachable cluster is one clear line at once rather
- * than a long silence. -1 to go on. Only plain connections are tried. topic: NULL, or one to read,
- * which is warned of when it does not exist; *is_missing_out says that it was. */
-int rdkafka_check_reachable(const struct opts *o, const char *bootstrap, const struct props *p,
-                            const char *topic, bool *is_missing_out);
+/* Where to begin: --bootstrap-server, --broker-list, a property, or, where the command has the
+ * option, the brokers in --zookeeper. A plain connection is opened and closed, so that an
+ * unreachable cluster is one clear line at once rather than a long silence. topic: NULL, or one to
+ * read, which is warned of when it does not exist; *is_missing_out says that it was. -1 to go on
+ * with *bootstrap_out, which the caller frees; else the exit status, a line was printed. */
+int rdkafka_find_brokers(const struct opts *o, const struct props *p, bool has_zookeeper,
+                         const char *topic, bool *is_missing_out, char **bootstrap_out);
 
 /* Makes the client; conf is consumed. arg is what rdkafka_arg() gives in its callbacks; o and arg
  * must outlive it. One client a process. NULL: a line was printed. */
