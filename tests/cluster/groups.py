@@ -49,7 +49,8 @@ def python_member(library, name, folder, bootstrap, group, topic, assignor="rang
 
 
 class LineMember:
-    """A program that prints its records (kcat, a console consumer): its lines are timed as they are read."""
+    """A program that prints its records (kcat, a console consumer). Records and rebalances come through one pipe, for their order counts;
+    each line must be one write."""
 
     def __init__(self, name, argv, parse, env=None):
         self.name, self.identity, self.argv, self.parse, self.env = name, name, [str(a) for a in argv], parse, env
@@ -57,10 +58,9 @@ class LineMember:
         self.child = None
 
     def start(self):
-        self.child = subprocess.Popen(self.argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=self.env, text=True)
-        self.readers = [threading.Thread(target=self.read, args=(f,), daemon=True) for f in (self.child.stdout, self.child.stderr)]
-        for r in self.readers:
-            r.start()
+        self.child = subprocess.Popen(self.argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=self.env, text=True)
+        self.reader = threading.Thread(target=self.read, args=(self.child.stdout,), daemon=True)
+        self.reader.start()
 
     def read(self, stream):
         for line in stream:
@@ -72,7 +72,7 @@ class LineMember:
                     self.seen.append({"t": time.monotonic(), **event})
 
     def events(self):
-        """All of them so far. A copy: the readers append."""
+        """All of them so far. A copy: the reader appends."""
         with self.lock:
             return list(self.seen)
 
@@ -89,8 +89,7 @@ class LineMember:
         self.child.send_signal(number)
 
     def end(self):
-        for r in self.readers:
-            r.join(timeout=20)
+        self.reader.join(timeout=20)
         return self.child.returncode
 
     def kill(self):
@@ -120,7 +119,7 @@ def kcat_member(name, bootstrap, group, topic, assignor="range", session_ms=6000
         record = re.fullmatch(r"(\S+) (\d+) (\d+)", line)
         return {"e": "records", "r": [[f"{record[1]}-{record[2]}", int(record[3])]]} if record else None
 
-    argv = ["kcat", "-b", bootstrap, "-u", "-f", "%t %p %o\n", "-X", "auto.offset.reset=earliest", "-X", f"session.timeout.ms={session_ms}",
+    argv = ["stdbuf", "-oL", "kcat", "-b", bootstrap, "-f", "%t %p %o\n", "-X", "auto.offset.reset=earliest", "-X", f"session.timeout.ms={session_ms}",
             "-X", f"heartbeat.interval.ms={session_ms // 6}", "-X", f"partition.assignment.strategy={assignor}", "-X",
             "auto.commit.interval.ms=200", "-X", "topic.metadata.refresh.interval.ms=2000", "-X", "reconnect.backoff.max.ms=1000"]
     argv += ["-X", f"group.instance.id={instance}"] if instance else []
