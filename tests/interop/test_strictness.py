@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Odd requests to Kafka 3.9 and to kafuka: both answer, with the same error codes, or both close the connection. What is only odd is answered
 by both: we are as strict as Kafka, not stricter. Where the two differ on purpose, the table of differences says why."""
+import random
 import re
 import struct
 import uuid
@@ -8,6 +9,7 @@ import uuid
 import pytest
 from both import Both, wait_until  # first: it makes tests/cluster known
 
+from hostile import golden_requests
 from wire import MESSAGES, Peer, batch, encode, record
 
 SOME_ID = uuid.UUID("11111111-2222-3333-4444-555555555555")
@@ -44,7 +46,7 @@ def frame(data):
     """Bytes that are sent as a frame."""
     def question(c):
         c.send(data)
-        c.receive()
+        c.receive_any()
         return "answered"
     return question
 
@@ -53,7 +55,7 @@ def naked(data):
     """Bytes without the length that belongs in front."""
     def question(c):
         c.socket.sendall(data)
-        c.receive()
+        c.receive_any()
         return "answered"
     return question
 
@@ -450,3 +452,45 @@ def test_the_answers_are_kafkas(both):
                 wrong.append(f"{name}: Kafka {kafkas}, kafuka {ours}")
     assert not wrong, "\n".join(wrong)
     assert not [pattern for pattern, _ in DIFFERENCES if pattern not in used]
+
+
+MUTATIONS, SEED = 3000, 8
+# of these a mutation could change what both have, or wait for other members: the orders of the controller, Produce, Fetch, JoinGroup, SyncGroup,
+# CreateTopics, DeleteTopics, AlterConfigs, CreatePartitions, ElectLeaders, IncrementalAlterConfigs, reassignments and between brokers
+CHANGING = {0, 1, 4, 5, 6, 7, 11, 14, 19, 20, 33, 37, 43, 44, 45, 56, 57, 58, 67}
+ACLS = {29, 30, 31}  # an unknown type: INVALID_REQUEST, while Kafka closes the connection
+
+
+def mutated(rng, frames):
+    """A real client's request with one or two places of its body changed."""
+    f = bytearray(rng.choice(frames))
+    start = 10 + max(struct.unpack(">h", f[8:10])[0], 0)
+    for _ in range(rng.randrange(1, 3)):
+        at, what = rng.randrange(start, len(f) + 1), rng.randrange(4)
+        if what == 0 or at == len(f):
+            f += rng.randbytes(rng.randrange(1, 5))
+        elif what == 1:
+            f[at] = rng.choice([0, 1, 2, 0x7F, 0x80, 0xFF, rng.randrange(256)])
+        elif what == 2:
+            f[at] ^= 1 << rng.randrange(8)
+        else:
+            f[at:at + 1] = rng.choice([b"\xff\xff", b"\xff\xfe", b"\x80\x00", b"\x01\x05\x00", b"\x81\x80\x00"])
+    return bytes(f)
+
+
+def test_mutated_requests_of_clients_are_answered_or_closed_alike(both):
+    """What the codec takes and refuses, found by chance instead of by thinking of it."""
+    offered = both.ask(lambda c: {k["api_key"] for k in c.call("ApiVersions", 3, {"client_software_name": "x", "client_software_version": "1"})["api_keys"]})
+    keys = (offered[0] & offered[1]) - CHANGING
+    rng = random.Random(SEED)
+    frames = [f for f in golden_requests() if struct.unpack(">h", f[:2])[0] in keys]
+    assert len({f[:4] for f in frames}) > 30
+    wrong, answered = [], 0
+    for _ in range(MUTATIONS):
+        f = mutated(rng, frames)
+        kafkas, ours = both.ask(frame(f), 5)
+        answered += kafkas == ours == "answered"
+        if kafkas != ours and kafkas != "silent" and not (f[1] in ACLS and ours == "answered"):
+            wrong.append(f"{f.hex()}: Kafka {kafkas}, kafuka {ours}")
+    assert not wrong, "\n".join(wrong)
+    assert answered > MUTATIONS / 4
