@@ -226,7 +226,18 @@ def test_the_same_changes_of_a_running_broker_are_taken(java, options, pair, kin
     kafka, ours = on_both(java, pair, "alter", lines=lines)
     rows = [(*c, without_none(k), without_none(o)) for c, k, o in zip(cases, kafka, ours, strict=True)]
     differences = compare(kind, rows, USED.setdefault(kind, set()))
-    print(f"\n{len(cases)} values of {len({c[0] for c in cases})} options on a running broker ({kind}), {len(differences)} differences, "
+    # and in earnest: two values that both take, and back again
+    taken = {}
+    for name, value, k, o in rows:
+        if not k and not o and not re.search("listener|ssl|sasl|principal|num\\.|reporters", name):
+            taken.setdefault(name, []).append(value)
+    real = [(name, value, op) for name, those in taken.items() for value, op in [(those[0], "SET"), (those[-1], "SET"), (NULL, "DELETE")]]
+    kafka_real, ours_real = on_both(java, pair, "alter", lines=["\t".join(("broker", entity, name, op, value, "false")) for name, value, op in real])
+    assert len(real) > 90
+    differences += compare(kind, [(name, value, without_none(k), without_none(o)) for (name, value, _), k, o in
+                                  zip(real, kafka_real, ours_real, strict=True)], USED[kind])
+    print(f"\n{len(cases)} values of {len({c[0] for c in cases})} options on a running broker ({kind}), {len(real)} in earnest, "
+          f"{len(differences)} differences, "
           f"{sum(k != 'NONE' for k in kafka)} refused by Kafka")
     assert not differences, "\n" + "\n".join(differences)
 
