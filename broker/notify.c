@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One datagram to a local socket. A service manager that cannot be told has nobody to hear of it.
+/* One datagram to a local socket. A failure is ignored: there is nobody else to report it to.
  */
 #include "broker/notify.h"
 

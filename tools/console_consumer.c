@@ -126,7 +126,7 @@ static void forget_printed(struct consumer *c)
     c->printed = NULL;
 }
 
-/* A partition that was taken away meanwhile is refused, which is right: it is not ours to commit.
+/* A partition that another member has by now is refused, as it should be: its commit is not ours.
  */
 static void store_printed(struct consumer *c)
 {

@@ -422,7 +422,7 @@ static bool reset_group(struct reset *r, struct group *g)
     return ok;
 }
 
-/* What is wrong in the options' values is said before anything is asked. */
+/* Wrong values of options are reported before any broker is asked. */
 static enum err parse_values(struct reset *r, struct errtext *why)
 {
     const struct opts *o = r->t->o;

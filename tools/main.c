@@ -162,7 +162,7 @@ int main(int argc, char **argv)
     rc = run(argc, argv);
     if (fflush(stdout) == 0 && !ferror(stdout))
         return rc;
-    /* `kafuka-topics --list | head` is no mistake: its reader has what it wanted */
+    /* `kafuka-topics --list | head` is not an error: the reader has all it needs */
     if (errno != EPIPE)
         fprintf(stderr, "kafuka: the output could not be written: %s\n", strerror(errno));
     return 1;

@@ -59,7 +59,8 @@ NODISCARD enum err reassign_propose(const struct reassign_plan *current,
                                     struct arena *a, struct reassign_plan *out,
                                     struct errtext *why);
 
-/* Who copies from whom: what is under way and what is proposed, which goes before. */
+/* Which broker copies from which, in the moves under way and in the proposed ones. Where both concern
+ * a partition, its destinations are the proposed ones. */
 struct reassign_flow {
     const char *topic;
     int32_t partition;

@@ -178,8 +178,8 @@ static void check_topic_config(struct alter_task *t, struct alter_item *it,
         fail_text(t, it, KE_INVALID_CONFIG, &why);
 }
 
-/* As Kafka takes an option that no class of its own knows: a plug-in may. But what is nearly a
- * known name is a mistake. */
+/* Kafka accepts an option that none of its classes knows, since a plug-in may know it. But a name
+ * that is nearly a known one is a mistake. */
 static enum err check_unknown(const char *name, struct errtext *why)
 {
     char near[128];

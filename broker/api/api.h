@@ -49,9 +49,10 @@ struct str api_strdup(struct request *r, const char *text);
 /* The same of a borrowed string, terminated; NULL when there is no memory. */
 const char *api_strdup_str(struct request *r, struct str s);
 bool api_topic_is_internal(struct str name);
-/* Said with TRANSACTIONAL_ID_AUTHORIZATION_FAILED to whoever asks for a transaction, until there is
- * a transaction coordinator: with that code librdkafka and Kafka's Java producer end at once, while
- * they would ask again for minutes after COORDINATOR_NOT_AVAILABLE or NOT_COORDINATOR. */
+/* The text of TRANSACTIONAL_ID_AUTHORIZATION_FAILED, the answer to every request for a transaction
+ * until there is a transaction coordinator: with that code librdkafka and Kafka's Java producer end
+ * at once, while they would ask again for minutes after COORDINATOR_NOT_AVAILABLE or
+ * NOT_COORDINATOR. */
 extern const char api_no_transactions_text[];
 /* The cluster as an acl resource. */
 bool api_cluster_allowed(const struct request *r, enum acl_operation op);

@@ -4,8 +4,8 @@
 #include "broker/config/config.h"
 #include "common/net/conn.h"
 
-/* Nothing is said about the address that clients shall use: neither what is advertised nor what is
- * bound. */
+/* No address for clients is configured: no advertised listener or host, and the listener is bound
+ * to every interface. */
 static bool is_address_free(const struct request *r)
 {
     const struct config *c = r->broker->config;

@@ -35,7 +35,7 @@ static struct str quoted(struct request *r, struct str what, const char *fault)
     return api_strdup(r, text.text);
 }
 
-/* Kafka's test, with its tolerance; what is no number is none. */
+/* Kafka's test for a whole number, with its tolerance; NaN is not one. */
 static bool is_whole(double value)
 {
     const double epsilon = 1e-6, end = 9.2e18;

@@ -79,8 +79,9 @@ static bool is_old(const struct fetch *f)
 
 /* ---- one partition */
 
-/* The partition's topic by the client's name or id, and what forbids to read it. A follower may be
- * ahead of the metadata: it has its orders, and so have we; the replica itself says what it is. */
+/* The partition's topic by the client's name or id, and what forbids to read it. A follower may
+ * know a topic that the metadata lack: LeaderAndIsr named it to both brokers. The replica itself
+ * says whether it leads. */
 static int16_t part_resolve(struct fetch *f, struct fetch_part *p, struct str *topic_out)
 {
     struct request *r = f->request;
@@ -211,7 +212,7 @@ static void part_look(struct fetch *f, struct fetch_part *p)
     f->must_answer |= h->res.error != KE_NONE || h->res.diverging_epoch >= 0 ||
                       h->res.preferred_replica >= 0 || h->res.is_older_segment;
     if (h->res.error != KE_NONE)
-        fetch_part_unwatch(p); /* found anew at the next look: it may be another replica by then */
+        fetch_part_unwatch(p); /* looked up again next time: it may be another replica by then */
 }
 
 /* ---- looking */

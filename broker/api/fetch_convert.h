@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fetch_convert - record batches as messages of format 0 or 1, for the answers to Fetch 0-3.
  *
- * It reads, decompresses and compresses, so it runs on an io thread; at most half of them do this
- * at a time, the others' conversions wait in line (one a connection at most). Memory: the answer,
- * one batch, and what that unfolds to; only one conversion at a time may unfold a large one. */
+ * It reads, decompresses and compresses, so it runs on an io thread. At most half of the io threads
+ * convert at a time; further conversions wait in line, at most one for each connection. Memory: the
+ * answer, one batch, and what that unfolds to; only one conversion at a time may unfold a large
+ * one. */
 #ifndef BROKER_API_FETCH_CONVERT_H
 #define BROKER_API_FETCH_CONVERT_H
 

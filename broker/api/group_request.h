@@ -25,9 +25,9 @@ struct bytes group_copy_bytes(struct request *r, struct bytes b);
 /* Zeroed; likewise. Never NULL. */
 void *group_alloc(struct request *r, size_t count, size_t size);
 
-/* Has the request been told so much already that no further group is told? One group is told whole,
- * however large; but a client may name the same one a million times. On any loop that has the
- * request. */
+/* Is the answer so large already that no further group may be added? The first group is answered
+ * whole, however large; but a client may name the same group a million times. On any loop that has
+ * the request. */
 bool group_answer_is_full(const struct request *r);
 
 /* May the principal do this with the group? */

@@ -15,7 +15,8 @@ static void heartbeat_replied(struct group_call *c, const struct group_reply *re
     CONTAINER_OF(c, struct heartbeat, g.call)->response.error_code = reply->error;
 }
 
-/* While the group is loaded its members are alive; the load begins their sessions anew. */
+/* While the group is being loaded, its members count as alive: their sessions start again when it
+ * is loaded. */
 static void heartbeat_finish(struct group_trip *t)
 {
     struct heartbeat *h = CONTAINER_OF(t, struct heartbeat, g.trip);

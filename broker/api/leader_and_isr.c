@@ -45,7 +45,7 @@ static void control_add(struct control *c, const struct replicas_order *o)
     }
 }
 
-/* After the orders are carried out, so that one loop serves both kinds of answers. */
+/* The i-th partition of the answer: those carried out come first, then those refused. */
 static const struct replicas_order *control_at(const struct control *c, int32_t i)
 {
     return i < c->count ? &c->orders[i] : &c->refused[i - c->count];

@@ -295,6 +295,6 @@ static void serve(struct request *r)
 void api_metadata(struct request *r)
 {
     CHECK_OBJ(r, REQUEST_MAGIC);
-    /* A client that is told of no topic forgets all partitions that it is reading. */
+    /* A client that gets an answer without topics forgets all partitions that it is reading. */
     api_when_informed(r, serve);
 }

@@ -66,7 +66,7 @@ static bool is_transactional(struct bytes b)
            (be16_load(b.p + BATCH_ATTRIBUTES_AT) & ATTR_TRANSACTIONAL) != 0;
 }
 
-/* Too much work for a loop? What is small and cannot become large is not. */
+/* Is this too much work for a loop? Small batches that cannot unfold to large ones are not. */
 static bool is_heavy(struct partition *partition, struct bytes b)
 {
     struct log_policy policy;
@@ -322,7 +322,7 @@ static struct produce *first_of(const struct produce_queue *q, const void *conn)
     return NULL;
 }
 
-/* The loop again: those of the same connection that queued meanwhile go on. */
+/* Back on the loop: the connection's requests that queued up meanwhile go on. */
 static void append_done(struct request *r)
 {
     struct produce *p = r->handler_data;
@@ -332,7 +332,8 @@ static void append_done(struct request *r)
     TAILQ_REMOVE(q, p, link);
     p->is_queued = false;
     produce_appended(p);
-    /* looked for anew each time: one that fails may close the connection, and its others are gone
+    /* looked up again each time: one that fails may close the connection, and then its others are
+     * gone
      */
     while ((p = first_of(q, conn)) != NULL) {
         append_start(p);

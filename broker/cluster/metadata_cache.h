@@ -23,7 +23,7 @@ void metadata_cache_free(struct metadata_cache **c);
  * longer takes a reference. */
 struct metadata *metadata_cache_on(struct metadata_cache *c, const struct loop *l);
 /* The newest snapshot that every loop has switched to, as this loop knows it: what it shows is
- * found by any request on any loop. Borrowed likewise. */
+ * found by any request on any loop. Borrowed for this turn, too. */
 struct metadata *metadata_cache_settled(struct metadata_cache *c, const struct loop *l);
 /* Any thread: the newest snapshot, with a reference. */
 struct metadata *metadata_cache_latest(struct metadata_cache *c);

@@ -16,8 +16,8 @@ struct topic_override {
  * max.compaction.lag.ms). */
 NODISCARD enum err topic_config_make(const struct config *c, const struct topic_override *overrides,
                                      size_t count, struct log_config *out, struct errtext *why);
-/* The same for configs that are stored already: what is unknown or bad is left at the broker's
- * value, with a log line. */
+/* The same for configs that are stored already: an unknown name is skipped and a bad value replaced
+ * by the broker's, each with a log line. */
 void topic_config_make_lenient(const struct config *c, struct str topic,
                                const struct topic_override *overrides, size_t count,
                                struct log_config *out);

@@ -47,8 +47,8 @@ struct request {
      * handler then takes it out of its waiting lists and ends it with request_drop. NULL: nothing
      * to do, the reply will be dropped. */
     void (*on_cancel)(struct request *r);
-    /* Called on the loop when another request of the connection has to wait for this one. The
-     * handler may answer at once what it could hold back. NULL: nothing to do. */
+    /* Called on the loop when another request of the connection has to wait for this one. A handler
+     * that waits for more data may answer now. NULL: nothing to do. */
     void (*on_press)(struct request *r);
     void *handler_data;
     int32_t throttle_ms;      /* mute the connection for that long after the reply; quotas */

@@ -172,7 +172,7 @@ static void arrive(struct mail *m)
     METRIC_ADD(connections, 1);
     LIST_INSERT_HEAD(&a->seat->conns, sc, link);
     mem_free(a);
-    /* counted here, with the very text that on_close takes away */
+    /* counted here, by the same text by which on_close counts down */
     if (!ip_add(s, conn_peer_host(sc->conn))) {
         METRIC_ADD(connections_refused, 1);
         SLOG_EVERY(1000, WARN, "net",

@@ -27,8 +27,8 @@ void lock_take(struct lock *l) ACQUIRE(l);
 bool lock_try(struct lock *l) TS_ATTR(try_acquire_capability(true, l));
 void lock_release(struct lock *l) RELEASE(l);
 void lock_assert_held(const struct lock *l) TS_ATTR(assert_capability(l));
-/* Waits with the lock given back meanwhile. deadline_mono_us -1: without end. False: the deadline
- * passed. The condition must have been made by lock_cond_init (monotonic clock). */
+/* Releases the lock, waits, and takes it again. deadline_mono_us -1: without end. False: the
+ * deadline passed. The condition must have been made by lock_cond_init (monotonic clock). */
 void lock_cond_init(pthread_cond_t *c);
 bool lock_wait(struct lock *l, pthread_cond_t *c, int64_t deadline_mono_us) REQUIRES(l);
 

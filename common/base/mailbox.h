@@ -9,7 +9,8 @@
 
 #include <stdatomic.h>
 
-/* Embedded in what is sent. The receiver owns the whole object when deliver is called. */
+/* Embedded in the object that is sent. The receiver owns the whole object when deliver is called.
+ */
 struct mail {
     struct mail *next;               /* NULL unless it is on its way */
     void (*deliver)(struct mail *m); /* runs on the owner's thread */

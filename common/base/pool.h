@@ -19,14 +19,14 @@ struct pool_job {
  * wait at most. */
 NODISCARD enum err pool_start(const char *name, int thread_count, size_t queue_max,
                               struct pool **out);
-/* Does what is queued, ends the threads, frees. NULL is fine; nulls the pointer. Nothing may be
- * submitted from other threads any more; jobs may still submit. */
+/* Runs the jobs that are queued, ends the threads, frees the pool. NULL is fine; nulls the pointer.
+ * Nothing may be submitted from other threads any more; jobs may still submit. */
 void pool_stop(struct pool **p);
 /* LIMIT: the queue is full, or the pool is stopping and the caller is none of its threads; the job
  * was not taken. */
 NODISCARD enum err pool_submit(struct pool *p, struct pool_job *j);
-/* As pool_submit, over the limit too: for work that is bounded elsewhere (one job a connection, one
- * a partition) and that must not be lost. */
+/* Like pool_submit, but not refused when the queue is full: for work that is bounded elsewhere (one
+ * job a connection, one a partition) and that must not be lost. */
 void pool_submit_always(struct pool *p, struct pool_job *j);
 size_t pool_waiting(struct pool *p); /* for metrics */
 

@@ -52,7 +52,7 @@ NODISCARD bool transport_init(struct transport *t, int fd, struct tls_context *t
 void transport_fini(struct transport *t); /* closes */
 /* Goes on with the handshake: OK when done, AGAIN (see wants_write), EOF, FAILED. */
 enum io_status transport_shake(struct transport *t);
-/* Reads what is there. OK with *got < the room: the socket is drained. */
+/* Reads the bytes that are there. OK with *got less than the room: the socket is empty. */
 enum io_status transport_readv(struct transport *t, const struct iovec *iov, int count,
                                size_t *got);
 /* Has TLS decrypted bytes that no socket event will tell of? */

@@ -158,7 +158,8 @@ static void renew(struct coord *c, struct zk_session_handle *expired) REQUIRES(c
 static void close_handle(struct coord *c, struct zk_session_handle *h) REQUIRES(c->lock);
 static void open_handle(struct coord *c, struct zk_session_handle *h) REQUIRES(c->lock);
 
-/* Makes the library's handle. Called and returns with the lock held; gives it back meanwhile. */
+/* Creates the library's handle. Called and returns with the lock held, but releases it in between.
+ */
 static void open_handle(struct coord *c, struct zk_session_handle *h)
 {
     clientid_t attach = h->index == 0 && !c->session_is_over ? c->session : (clientid_t){0};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* All partitions feed one queue. librdkafka follows leader changes by itself; what it does not do
- * without a group is to notice new partitions and topics, so metadata is read again now and then.
+/* All partitions feed one queue. librdkafka follows leader changes by itself. Without a group it
+ * does not notice new partitions and topics, so the metadata are read again now and then.
  */
 #include "tools/lib/reader.h"
 

@@ -307,7 +307,7 @@ static void judge_single_copies(struct view *v, struct arena *a)
              "a lost broker takes such a topic with it; create topics with --replication-factor 3");
 }
 
-/* What is remarkable about groups is the consumers' affair: the cluster is healthy all the same. */
+/* Findings about groups concern the consumers; they do not make the cluster unhealthy. */
 static void judge_group(struct view *v, struct arena *a, const struct group_lag *g)
 {
     if (g->member_count == 0 && g->records > 0)
