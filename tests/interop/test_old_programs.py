@@ -8,7 +8,7 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cluster"))
-from cluster import BUILD, Cluster, kcat  # noqa: E402
+from cluster import BUILD, Cluster, kcat, wait_until  # noqa: E402
 
 CODECS = ["none", "gzip", "snappy", "lz4"]
 LINES = [f"line {i} {'y' * (i % 80)}" for i in range(300)]
@@ -57,7 +57,8 @@ def test_its_producers_write_what_all_read(cluster, java, producer, codec):
     options = ["--new-producer"] if producer == "new" else []
     options += ["--compression-codec", codec] if codec != "none" else []
     java("ConsoleProducer", "--broker-list", cluster.bootstrap, "--topic", topic, *options, stdin=TEXT)
-    assert kcat("-b", cluster.bootstrap, "-C", "-t", topic, "-e", "-q").stdout.decode().splitlines() == LINES
+    # it sends with acks=0 and is gone before the broker has read, or a follower has fetched, all of it
+    wait_until(lambda: kcat("-b", cluster.bootstrap, "-C", "-t", topic, "-e", "-q").stdout.decode().splitlines() == LINES, 30, f"all lines of {topic}")
     assert read_low_level(java, cluster, topic) == LINES
 
 
