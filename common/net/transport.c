@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { TLS_RECORD_BYTES = 12 * 1024 /* in one record; on the stack */ };
@@ -85,11 +86,12 @@ static const struct store_kind {
 enum err tls_check_store(const char *what, const char *path, bool takes_pkcs12, struct errtext *why)
 {
     uint8_t head[4] = {0};
+    struct stat st;
     size_t got = 0;
     int fd = -1;
     enum err rc = fsx_open(path, O_RDONLY, 0, &fd);
 
-    if (rc == ERR_OK)
+    if (rc == ERR_OK && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) /* not what a pipe holds */
         rc = fsx_pread(fd, head, sizeof head, 0, &got);
     if (fd >= 0)
         (void)close(fd);

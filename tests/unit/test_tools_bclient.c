@@ -3,6 +3,7 @@
  * an error with a text in due time, never a hang. */
 #include "common/base/clock.h"
 #include "common/net/bclient.h"
+#include "common/net/transport.h"
 #include "common/protocol/codec.h"
 #include "common/protocol/messages.h"
 
@@ -353,12 +354,58 @@ START_TEST(foreign_or_half_answer_ends_the_connection_for_good)
 }
 END_TEST
 
+/* ---- key stores that are not PEM */
+
+START_TEST(stores_are_told_by_their_first_bytes)
+{
+    static const struct {
+        const char *bytes;
+        bool takes_pkcs12;
+        const char *said; /* NULL: it may be PEM */
+    } files[] = {
+        {"\xfe\xed\xfe\xed\1\1", false, "is a Java key store (JKS), but PEM is needed"},
+        {"\xfe\xed\xfe\xed\1\1", true, "keytool -importkeystore -srckeystore /"},
+        {"\xce\xce\xce\xce\1\1", true, "-srcstoretype JCEKS"},
+        {"\x30\x82\1\1\2\1\3", false, "openssl pkcs12 -in /"},
+        {"\x30\x82\1\1\2\1\3", true, NULL},
+        {"-----BEGIN CERTIFICATE-----", false, NULL},
+        {"0", false, NULL},
+    };
+    char path[] = "/tmp/kafuka-store-XXXXXX";
+    struct errtext why = {{0}};
+    int fd = mkstemp(path), ends[2];
+    char *pipe_path;
+    enum err rc;
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(pwrite(fd, files[_i].bytes, strlen(files[_i].bytes), 0),
+                     (ssize_t)strlen(files[_i].bytes));
+    rc = tls_check_store("certificate chain", path, files[_i].takes_pkcs12, &why);
+    ck_assert_int_eq(rc, files[_i].said == NULL ? ERR_OK : ERR_INVALID);
+    ck_assert_msg(files[_i].said == NULL || strstr(why.text, files[_i].said) != NULL, "%s",
+                  why.text);
+    ck_assert_int_eq(close(fd), 0);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(tls_check_store("certificate chain", path, false, &why), ERR_INVALID);
+    ck_assert_msg(strstr(why.text, "not found") != NULL, "%s", why.text);
+    /* what is read from a pipe is gone for OpenSSL */
+    ck_assert_int_eq(pipe(ends), 0);
+    ck_assert_int_eq(write(ends[1], "x", 1), 1);
+    pipe_path = xasprintf("/dev/fd/%d", ends[0]);
+    ck_assert_int_eq(tls_check_store("certificate chain", pipe_path, false, &why), ERR_OK);
+    ck_assert_int_eq(close(ends[0]) + close(ends[1]), 0);
+    free(pipe_path);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("bclient");
     TCase *t = tcase_create("bclient");
     SRunner *r;
     int failed;
+
+    tcase_add_loop_test(t, stores_are_told_by_their_first_bytes, 0, 7);
 
     tcase_add_test(t, nothing_listens_is_unreachable);
     tcase_add_loop_test(t, whatever_answers_the_greeting_wrongly_is_an_error_in_time, 0,
