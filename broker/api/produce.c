@@ -16,17 +16,10 @@
 #include "common/base/pool.h"
 #include "common/base/slog.h"
 #include "common/protocol/messages.h"
+#include "common/record/batch.h"
 
 enum {
     PRODUCE_MAGIC = 0x70726f64,
-    /* offsets in a v2 batch: docs/reference/storage-format.md, "Record batch v2" */
-    BATCH_MAGIC_AT = 16,
-    BATCH_ATTRIBUTES_AT = 21,
-    BATCH_HEADER_BYTES = 61,
-    ATTR_CODEC_MASK = 7,
-    ATTR_TRANSACTIONAL = 16,
-    CODEC_SNAPPY = 2,
-    CODEC_LZ4 = 3,
     VERSION_BATCHES = 3,          /* the first without messages of format 0 and 1 */
     SMALL_COMPRESSED_BYTES = 2048 /* decompressed on the loop: cannot become large */
 };
@@ -62,8 +55,8 @@ struct produce {
 
 static bool is_transactional(struct bytes b)
 {
-    return b.len >= BATCH_HEADER_BYTES && b.p[BATCH_MAGIC_AT] == 2 &&
-           (be16_load(b.p + BATCH_ATTRIBUTES_AT) & ATTR_TRANSACTIONAL) != 0;
+    return b.len >= BATCH_HEADER_BYTES && batch_magic(b.p) == 2 &&
+           (batch_attributes(b.p) & BATCH_TRANSACTIONAL) != 0;
 }
 
 /* Is this too much work for a loop? Small batches that cannot unfold to large ones are not. */
@@ -73,9 +66,9 @@ static bool is_heavy(struct partition *partition, struct bytes b)
     if (!partition_policy(partition, &policy) ||
         !log_needs_decompression(&policy, b.p, (size_t)b.len))
         return false;
-    if (b.len < BATCH_HEADER_BYTES || b.len > SMALL_COMPRESSED_BYTES || b.p[BATCH_MAGIC_AT] != 2)
+    if (b.len < BATCH_HEADER_BYTES || b.len > SMALL_COMPRESSED_BYTES || batch_magic(b.p) != 2)
         return true;
-    unsigned codec = be16_load(b.p + BATCH_ATTRIBUTES_AT) & ATTR_CODEC_MASK;
+    unsigned codec = batch_codec(b.p);
     return codec != CODEC_LZ4 && codec != CODEC_SNAPPY;
 }
 
@@ -281,8 +274,8 @@ static void append_all(struct produce *p)
         errors += error != KE_NONE;
         bytes += error == KE_NONE ? a.len : 0;
         records += error == KE_NONE ? part->result.last_offset - part->result.base_offset + 1 : 0;
-        old += error == KE_NONE && a.produce_version < VERSION_BATCHES && a.len > BATCH_MAGIC_AT &&
-               a.records[BATCH_MAGIC_AT] < 2;
+        old += error == KE_NONE && a.produce_version < VERSION_BATCHES &&
+               a.len >= BATCH_PREFIX_BYTES && batch_magic(a.records) < 2;
     }
     METRIC_ADD(produce_bytes, bytes);
     METRIC_ADD(produce_records, records);
