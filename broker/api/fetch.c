@@ -773,6 +773,7 @@ void api_fetch(struct request *r)
     f->request = r;
     f->req = req;
     f->replica_id = r->api_version >= 15 ? req->replica_state.replica_id : req->replica_id;
+    r->is_from_follower = f->replica_id >= 0;
     f->replica_epoch = r->api_version >= 15 ? req->replica_state.replica_epoch : -1;
     f->is_denied = f->replica_id >= 0 && !api_cluster_allowed(r, ACL_CLUSTER_ACTION);
     f->max_bytes = i32_max(i32_min(req->max_bytes, r->broker->config->fetch_max_bytes), 0);

@@ -7,6 +7,7 @@
 
 #include "common/net/conn.h"
 #include "common/protocol/codec.h"
+#include "common/protocol/messages.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -51,25 +52,36 @@ void metrics_print_seconds(struct buf *out, bool is_counter, const char *name, c
                is_counter ? "counter" : "gauge", name, (double)us / 1e6);
 }
 
+/* Kafka's names of its metrics: Fetch requests of consumers and of followers apart. NULL: no API. */
+static const char *api_name(int16_t key)
+{
+    const struct kp_api *api = kp_api_find(key);
+
+    return key == KP_API_FETCH              ? "FetchConsumer"
+           : key == METRICS_FETCH_FOLLOWER ? "FetchFollower"
+           : api == NULL                   ? NULL
+                                           : api->name;
+}
+
 static void print_api(struct buf *out, int16_t key, const struct metrics_api *a)
 {
     static const char name[] = "kafuka_request_seconds";
-    const struct kp_api *api = kp_api_find(key);
+    const char *api = api_name(key);
     int64_t sum = 0, count = atomic_load_explicit(&a->count, memory_order_relaxed);
 
     if (api == NULL || count == 0)
         return;
     for (int b = 0; b < METRICS_BUCKETS - 1; b++) {
         sum += atomic_load_explicit(&a->buckets[b], memory_order_relaxed);
-        buf_printf(out, "%s_bucket{api=\"%s\",le=\"%.6f\"} %" PRId64 "\n", name, api->name,
+        buf_printf(out, "%s_bucket{api=\"%s\",le=\"%.6f\"} %" PRId64 "\n", name, api,
                    (double)(64LL << b) / 1e6, sum);
     }
     buf_printf(out,
                "%s_bucket{api=\"%s\",le=\"+Inf\"} %" PRId64 "\n%s_sum{api=\"%s\"} %.6f\n"
                "%s_count{api=\"%s\"} %" PRId64 "\n",
-               name, api->name, count, name, api->name,
+               name, api, count, name, api,
                (double)atomic_load_explicit(&a->total_us, memory_order_relaxed) / 1e6, name,
-               api->name, count);
+               api, count);
 }
 
 static void print_connections(struct buf *out, const struct conn_stats *s)
@@ -222,7 +234,7 @@ void metrics_print(const struct conn_stats *stats, struct buf *out)
 #include "broker/http/metrics.def"
 #undef X
     buf_printf(out, "# HELP kafuka_request_seconds Time from the last byte of a request to "
-                    "its answer, by API\n"
+                    "its answer, by API; Fetch requests as FetchConsumer and FetchFollower\n"
                     "# TYPE kafuka_request_seconds histogram\n");
     for (int16_t key = 0; key < METRICS_API_MAX; key++)
         print_api(out, key, &metrics.apis[key]);

@@ -8,13 +8,17 @@
 
 #include <stdatomic.h>
 
-enum { METRICS_API_MAX = 128, METRICS_BUCKETS = 16 };
+enum {
+    METRICS_API_MAX = 128,
+    METRICS_FETCH_FOLLOWER = METRICS_API_MAX - 1, /* no API's key: Fetch requests of followers */
+    METRICS_BUCKETS = 16
+};
 
 struct metrics {
 #define X(kind, field, name, help) _Atomic int64_t field;
 #include "broker/http/metrics.def"
 #undef X
-    /* per api key: how many, microseconds from the frame to the answer, and how many took less than
+    /* per api key, and METRICS_FETCH_FOLLOWER: how many, microseconds from the frame to the answer, and how many took less than
      * 2^i * 64 us */
     struct metrics_api {
         _Atomic int64_t count, total_us;

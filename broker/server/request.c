@@ -147,7 +147,8 @@ const struct conn_range_ops request_range_ops = {range_try_fd, range_fd, range_r
 static void account(const struct request *r)
 {
     METRIC_ADD(requests_in_flight, -1);
-    metrics_request_done(r->api_key, clock_mono_us() - r->received_us);
+    metrics_request_done(r->is_from_follower ? METRICS_FETCH_FOLLOWER : r->api_key,
+                         clock_mono_us() - r->received_us);
 }
 
 static void send_answer(struct request *r, struct buf *out, const struct conn_range *ranges,

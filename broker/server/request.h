@@ -51,6 +51,7 @@ struct request {
      * that waits for more data may answer now. NULL: nothing to do. */
     void (*on_press)(struct request *r);
     void *handler_data;
+    bool is_from_follower;    /* a Fetch of another broker's: counted apart from consumers' */
     int32_t throttle_ms;      /* mute the connection for that long after the reply; quotas */
     struct exchange exchange; /* server's own, as all below */
     struct request *next_free;

@@ -224,10 +224,11 @@ def test_partitions_without_a_leader_and_elections_are_counted(make_cluster):
     c.tool("topics", "--bootstrap-server", c.bootstrap, "--create", "--topic", "both", "--replica-assignment", f"{other}:{controller}")
     c.tool("topics", "--bootstrap-server", c.bootstrap, "--create", "--topic", "alone", "--replica-assignment", f"{other},{other}")
     c.wait_isr("both", 1, 2)
+    wait_until(lambda: number(other, 'kafuka_request_seconds_count{api="FetchFollower"}') >= 1, 30, "a follower's fetch")
     before = number(controller, "kafuka_controller_leader_elections_total")
     c.brokers[other].kill()
     wait_until(lambda: number(controller, "kafuka_controller_offline_partitions") == 2, 30, "two partitions without a leader")
-    assert number(controller, "kafuka_controller_leader_elections_total") > before
+    wait_until(lambda: number(controller, "kafuka_controller_leader_elections_total") > before, 30, "the election of the third one's leader")
     assert number(controller, "kafuka_controller_unclean_leader_elections_total") == 0
     assert number(controller, "kafuka_controller_brokers") == 1
 
