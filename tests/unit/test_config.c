@@ -180,6 +180,31 @@ START_TEST(a_bad_value_says_what_is_allowed)
 }
 END_TEST
 
+/* Values come from clients: exact in their memory, any bytes but zero. */
+START_TEST(any_value_of_any_option_is_checked_without_harm)
+{
+    static const char letters[] = "0123456789-+.,:*|= \t\\eEnaifIV%/[]\xc3\xa4";
+    const struct optab *const tables[] = {&config_options, &topic_options};
+
+    srand(5);
+    for (int round = 0; round < 20000; round++) {
+        const struct optab *t = tables[rand() % 2];
+        const struct option *o = &t->rows[(size_t)rand() % t->count];
+        size_t n = (size_t)rand() % 24;
+        char *text = malloc(n + 1);
+        struct errtext why;
+        for (size_t i = 0; i < n; i++)
+            text[i] = letters[(size_t)rand() % (sizeof letters - 1)];
+        text[n] = 0;
+        enum err rc = optab_check(o, text, &why);
+        ck_assert(rc == ERR_OK || rc == ERR_INVALID);
+        (void)option_is_default(o, text);
+        (void)optab_nearest(t, text);
+        free(text);
+    }
+}
+END_TEST
+
 START_TEST(an_unknown_option_has_a_nearest_name)
 {
     ck_assert_str_eq(optab_nearest(&config_options, "zookeper.conect")->name, "zookeeper.connect");
@@ -601,6 +626,7 @@ int main(void)
     tcase_add_test(c, any_bytes_are_parsed_without_harm);
     tcase_add_test(c, every_default_is_allowed_and_every_name_is_there_once);
     tcase_add_loop_test(c, a_bad_value_says_what_is_allowed, 0, ARRAY_LEN(values));
+    tcase_add_test(c, any_value_of_any_option_is_checked_without_harm);
     tcase_add_test(c, an_unknown_option_has_a_nearest_name);
     tcase_add_test(c, the_documentation_pages_are_the_tables);
     tcase_add_loop_test(c, an_option_that_promises_what_is_missing_stops_the_start, 0,
