@@ -187,8 +187,26 @@ enum err reassign_parse_brokers(const char *text, struct arena *a, int32_t **ids
     return ERR_OK;
 }
 
+static int by_partition(const void *x, const void *y)
+{
+    const struct reassign_part *a = x, *b = y;
+    int order = strcmp(a->topic, b->topic);
+
+    return order != 0 ? order : (a->partition > b->partition) - (a->partition < b->partition);
+}
+
+/* Entries of one partition may stand beside each other: --execute refuses them. */
+static bool is_sorted(const struct reassign_plan *p)
+{
+    for (int32_t i = 1; i < p->count; i++)
+        if (by_partition(&p->parts[i - 1], &p->parts[i]) > 0)
+            return false;
+    return true;
+}
+
 enum err reassign_check(const struct reassign_plan *p, struct errtext *why)
 {
+    ASSERT(is_sorted(p));
     if (p->count == 0) {
         errtext_set(why, "Partition reassignment list cannot be empty");
         return ERR_INVALID;
@@ -223,14 +241,6 @@ enum err reassign_check(const struct reassign_plan *p, struct errtext *why)
 }
 
 /* ---- lists */
-
-static int by_partition(const void *x, const void *y)
-{
-    const struct reassign_part *a = x, *b = y;
-    int order = strcmp(a->topic, b->topic);
-
-    return order != 0 ? order : (a->partition > b->partition) - (a->partition < b->partition);
-}
 
 void reassign_sort(struct reassign_plan *p)
 {
@@ -309,6 +319,7 @@ enum err reassign_propose(const struct reassign_plan *current,
 {
     int32_t end;
 
+    ASSERT(is_sorted(current) && broker_count >= 0);
     out->parts = tool_alloc(a, (size_t)current->count, sizeof *out->parts);
     out->count = current->count;
     if (broker_count == 0) {
@@ -360,6 +371,7 @@ void reassign_flows(const struct reassign_plan *under_way, const struct reassign
         tool_alloc(a, (size_t)(under_way->count + proposed->count), sizeof *flows);
     int32_t n = 0, at = 0;
 
+    ASSERT(is_sorted(under_way) && is_sorted(proposed) && is_sorted(current));
     for (int32_t i = 0; i < proposed->count || at < under_way->count; n++) {
         const struct reassign_part *moving = at < under_way->count ? &under_way->parts[at] : NULL;
         const struct reassign_part *wanted = i < proposed->count ? &proposed->parts[i] : NULL;

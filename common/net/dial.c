@@ -85,6 +85,7 @@ enum err dial(const char *host, int32_t port, int64_t timeout_ms, int *fd_out,
     char service[16];
     int e;
 
+    ASSERT(host != NULL && port >= 1 && port <= UINT16_MAX && timeout_ms >= 0);
     if (progress == NULL)
         progress = &unused;
     *progress = (struct dial_progress){0};

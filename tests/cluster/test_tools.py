@@ -351,7 +351,9 @@ def test_tools_say_that_a_chroot_is_missing_and_do_not_make_it(shared_cluster):
 
 def test_a_zookeeper_that_does_not_listen_is_told_at_once(shared_cluster):
     (nobody,) = free_ports(1)
-    for name, args in (("topics", ("--list",)), ("describe", ()), ("configs", ("--describe", "--topic", "t"))):
+    for name, args in (("topics", ("--list",)), ("describe", ()), ("configs", ("--describe", "--topic", "t")),
+                       ("consumer-perf-test", ("--topic", "t", "--messages", 1)),
+                       ("console-consumer", ("--topic", "t", "--partition", 0, "--timeout-ms", 0))):
         began = time.monotonic()
         r = shared_cluster.tool(name, "--zookeeper", f"127.0.0.1:{nobody}", *args, check=False)
         said = r.stdout + r.stderr

@@ -82,6 +82,7 @@ enum err admin_each_address(const char *list, int32_t default_port,
 {
     bool any = false;
 
+    ASSERT(found != NULL && default_port >= 1 && default_port <= UINT16_MAX);
     while (*list != '\0') {
         size_t len = strcspn(list, ","), lead = strspn(list, " ");
         char host[HOST_MAX + 1];
@@ -144,6 +145,7 @@ enum err admin_init(struct admin *a, const char *bootstrap, const char *command_
     const char *protocol;
     enum err rc;
 
+    ASSERT(bootstrap != NULL && timeout_ms > 0);
     *a = (struct admin){.bootstrap = bootstrap, .timeout_ms = timeout_ms};
     rc = admin_each_address(bootstrap, ADMIN_KAFKA_PORT, check_address, NULL, why);
     if (rc != ERR_OK) {
@@ -258,6 +260,7 @@ static enum err connect_bootstrap(struct admin *a, struct bclient **out, struct 
 
 enum err admin_client(struct admin *a, int32_t node, struct bclient **out, struct errtext *why)
 {
+    ASSERT(node >= 0 || node == ADMIN_ANY);
     *out = NULL;
     for (size_t i = 0; i < a->connection_count; i++) {
         if (a->connections[i].node == node || node == ADMIN_ANY) {
@@ -302,6 +305,8 @@ enum err admin_call(struct admin *a, int32_t node, int16_t api_key, int16_t max_
     struct bclient *c;
     enum err rc = ERR_OK;
 
+    ASSERT(node >= 0 || node == ADMIN_ANY || node == ADMIN_CONTROLLER);
+    ASSERT(request != NULL && response != NULL && a->timeout_ms > 0);
     if (node == ADMIN_CONTROLLER) {
         if (!a->has_metadata)
             rc = admin_brokers(a, why);
@@ -326,6 +331,7 @@ enum err admin_metadata(struct admin *a, const char *const *names, size_t count,
     struct kp_MetadataRequest request;
     enum err rc;
 
+    ASSERT(names == NULL ? count == 0 : count <= INT32_MAX);
     kp_defaults(&kp_MetadataRequest_schema, &request);
     request.allow_auto_topic_creation = false;
     request.topics_count = names == NULL ? -1 : (int32_t)count;

@@ -460,6 +460,15 @@ static void take_code(int16_t *errors, const struct group_commit *commits, int32
         errors[found - commits] = code;
 }
 
+/* Each partition once, in order. */
+static bool is_sorted(const struct group_commit *commits, int32_t count)
+{
+    for (int32_t i = 1; i < count; i++)
+        if (group_commit_order(&commits[i - 1], &commits[i]) >= 0)
+            return false;
+    return true;
+}
+
 /* Behind the last partition of the topic that begins at first. */
 static int32_t topic_end(const struct group_commit *commits, int32_t count, int32_t first)
 {
@@ -483,6 +492,7 @@ int16_t groups_commit(struct admin *a, int64_t deadline_ms, const char *name,
     int32_t node = -1;
     int16_t code;
 
+    ASSERT(is_sorted(commits, count));
     kp_defaults(&kp_OffsetCommitRequest_schema, &request);
     request.group_id = str_of(name);
     request.member_id = STR_LIT("");
@@ -575,6 +585,7 @@ int16_t groups_delete_offsets(struct admin *a, int64_t deadline_ms, const char *
         t->partitions = &parts[i];
         t->partitions_count = end - i;
     }
+    ASSERT(is_sorted(keys, count));
     code = call_coordinator(a, deadline_ms, &call, &node, &why);
     for (int32_t t = 0; code == KE_NONE && t < response.topics_count; t++)
         for (int32_t p = 0; p < response.topics[t].partitions_count; p++)

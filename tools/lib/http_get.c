@@ -92,8 +92,11 @@ enum err http_get(const char *host, int32_t port, const char *path, int64_t time
 {
     int64_t deadline_ms = clock_mono_ms() + timeout_ms;
     struct buf request = {0}, in = {0};
-    int fd;
-    enum err rc = dial(host, port, timeout_ms, &fd, NULL, why);
+    int fd = -1;
+    enum err rc;
+
+    ASSERT(path[0] == '/' && timeout_ms > 0);
+    rc = dial(host, port, timeout_ms, &fd, NULL, why);
 
     if (rc != ERR_OK)
         return rc;

@@ -15,6 +15,7 @@ bool opt_number(const char *text, int64_t min, int64_t max, int64_t *out)
     char *end = NULL;
     long long n;
 
+    ASSERT(min <= max);
     if (text[0] == '\0' || text[0] == ' ')
         return false;
     errno = 0;
@@ -307,38 +308,47 @@ int opts_start(struct opts *o, const struct opt_command *c, int argc, char **arg
     return -1;
 }
 
-static const struct opt_value *find_value(const struct opts *o, const char *name)
+static const struct opt_value *find_value(const struct opts *o, const char *name,
+                                          const struct opt_spec **spec_out)
 {
     size_t i = 0;
-    const struct opt_spec *s = find_spec(o->command, name, strlen(name), &i);
 
-    ASSERT(s != NULL);
+    *spec_out = find_spec(o->command, name, strlen(name), &i);
+    ASSERT(*spec_out != NULL);
     return &o->values[i];
 }
 
 bool opts_has(const struct opts *o, const char *name)
 {
-    return find_value(o, name)->is_set;
+    const struct opt_spec *s;
+
+    return find_value(o, name, &s)->is_set;
 }
 
 const char *opts_text(const struct opts *o, const char *name, const char *otherwise)
 {
-    const struct opt_value *v = find_value(o, name);
+    const struct opt_spec *s;
+    const struct opt_value *v = find_value(o, name, &s);
 
+    ASSERT(s->kind != OPT_FLAG);
     return v->is_set && v->text != NULL ? v->text : otherwise;
 }
 
 int64_t opts_int(const struct opts *o, const char *name, int64_t otherwise)
 {
-    const struct opt_value *v = find_value(o, name);
+    const struct opt_spec *s;
+    const struct opt_value *v = find_value(o, name, &s);
 
+    ASSERT(s->kind == OPT_INT || s->kind == OPT_COUNT);
     return v->is_set ? v->number : otherwise;
 }
 
 const char *const *opts_list(const struct opts *o, const char *name, size_t *count_out)
 {
-    const struct opt_value *v = find_value(o, name);
+    const struct opt_spec *s;
+    const struct opt_value *v = find_value(o, name, &s);
 
+    ASSERT(s->kind == OPT_LIST || s->kind == OPT_WORDS);
     *count_out = v->list_count;
     return v->list;
 }

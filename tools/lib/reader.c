@@ -250,6 +250,8 @@ struct reader *reader_open(const struct reader_options *ro)
 {
     struct reader *r = xcalloc(1, sizeof *r);
 
+    ASSERT(ro->o != NULL && ro->rk != NULL && ro->partition >= -1);
+    ASSERT(ro->topic != NULL || (ro->pattern != NULL && ro->partition == -1));
     r->ro = *ro;
     r->is_first = true;
     r->queue = rd_kafka_queue_new(ro->rk);
@@ -306,6 +308,7 @@ ssize_t reader_poll(struct reader *r, int timeout_ms,
     bool wants_more = true, has_failed = false;
     ssize_t n, records = 0;
 
+    ASSERT(found != NULL && timeout_ms >= 0);
     if (now >= r->next_refresh_ms) {
         if (!refresh(r))
             return -1;

@@ -344,6 +344,7 @@ static void judge_groups(struct view *v, struct arena *a)
 
 void view_judge(struct view *v, struct arena *a)
 {
+    ASSERT(v->findings == NULL); /* judged once: counts are added up */
     v->findings = tool_alloc(a, FINDINGS_MAX, sizeof *v->findings);
     v->is_healthy = true;
     for (int32_t t = 0; t < v->topic_count; t++) {

@@ -66,6 +66,7 @@ enum err zk_open(const char *connect, int64_t timeout_ms, struct coord **out, st
 
     enum err rc;
 
+    ASSERT(timeout_ms > 0);
     *out = NULL;
     if (connect == NULL || connect[0] == '\0' || connect[0] == '/') {
         errtext_set(why, "--zookeeper takes host:port[,host:port...][/chroot], not '%s'",
@@ -101,8 +102,11 @@ char *zk_find_brokers(const struct opts *o)
     char *found = NULL;
     int32_t count;
 
-    if (zk_start(o, &c) >= 0)
+    /* --timeout-ms of a consumer is about records */
+    if (zk_open(opts_text(o, "zookeeper", NULL), CONNECT_TIMEOUT_MS, &c, &why) != ERR_OK) {
+        (void)opts_fail(o, "%s", why.text);
         return NULL;
+    }
     if (zkadmin_brokers(c, &a, &brokers, &count, &why) != KE_NONE) {
         (void)opts_fail(o, "%s", why.text);
         goto out;
