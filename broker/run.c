@@ -26,6 +26,7 @@
 #include "broker/log/log_manager.h"
 #include "broker/metrics_page.h"
 #include "broker/notify.h"
+#include "broker/panic.h"
 #include "broker/replica/replicas.h"
 #include "broker/server/server.h"
 #include "broker/shutdown.h"
@@ -574,6 +575,7 @@ enum err run_broker(struct config *c, void (*started)(void), struct errtext *why
 
     stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ASSERT(stop_fd >= 0);
+    panic_describe(&r->broker);
     r->begun_us = clock_mono_us();
     r->started = started;
     r->static_config = c;
@@ -593,6 +595,7 @@ enum err run_broker(struct config *c, void (*started)(void), struct errtext *why
         rc = ERR_OK; /* the start was ended by a signal */
     if (rc == ERR_OK)
         SLOG(INFO, "broker", "stopped", KV_I("broker", r->broker.id));
+    panic_describe_no_more();
     live_configs_free(&r->configs);
     mem_free(r);
     (void)close(stop_fd);

@@ -11,6 +11,8 @@
 #include "common/base/lock.h"
 #include "common/base/slog.h"
 
+#include <stdio.h>
+
 enum { STOP_WAIT_MS = 2000 };
 
 /* ---- calls */
@@ -541,6 +543,25 @@ void controller_topic_config_changed(struct controller *c, const char *topic)
     n->mail.deliver = on_topic_config_note;
     memcpy(n->topic, topic, len);
     loop_post(c->loop, &n->mail);
+}
+
+void controller_dump(const struct controller *c, int fd)
+{
+    static const char *const roles[] = {"follower", "electing", "loading", "active"};
+    char model[512] = "no model";
+
+    if (c->magic != CTL_MAGIC) {
+        (void)dprintf(fd, "controller: its memory is not a controller's\n");
+        return;
+    }
+    if (c->core != NULL)
+        controller_core_summary(c->core, model, sizeof model);
+    (void)dprintf(fd,
+                  "controller: role=%s term=%" PRIu64 " epoch=%d known_id=%d registered_brokers=%d "
+                  "calls=%" PRId64 " load_pending=%" PRId64 " is_in_step=%d\n"
+                  "controller model: %s\n",
+                  roles[c->role], c->term, c->epoch, atomic_load(&c->known_id), c->broker_count,
+                  c->calls, c->load_pending, c->is_in_step, model);
 }
 
 int32_t controller_id(const struct controller *c)

@@ -36,6 +36,9 @@ void controller_connection_lost(struct controller *c, int32_t broker_id);
 /* Any thread. The topic's config was changed: partitions without a leader may be allowed an unclean
  * election now. */
 void controller_topic_config_changed(struct controller *c, const char *topic);
+/* Writes what this controller knows to fd, some lines: for the panic report. Any thread, no lock.
+ */
+void controller_dump(const struct controller *c, int fd);
 /* -1: none known. Any thread. */
 int32_t controller_id(const struct controller *c);
 bool controller_is_active(const struct controller *c);

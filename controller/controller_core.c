@@ -2,6 +2,8 @@
 /* The controller core's entry: dispatch of events, the end of each step, and the invariants. */
 #include "controller/core_model.h"
 
+#include <stdio.h>
+
 enum { BALANCE_FIRST_MS = 5000 };
 
 struct controller_core *controller_core_new(const struct core_options *o)
@@ -330,4 +332,16 @@ void controller_check(const struct controller_core *core)
     }
     check_metadata(&core->metadata, PLACE_LIVE);
     check_metadata(&core->metadata_dead, PLACE_DEAD);
+}
+
+void controller_core_summary(const struct controller_core *core, char *out, size_t out_size)
+{
+    static const char *const phases[] = {"idle", "loading", "active"};
+
+    (void)snprintf(out, out_size,
+                   "phase=%s epoch=%d brokers=%d topics=%u writes=%u metadata_seq=%" PRIu64
+                   " next_id=%" PRIu64 " requests_wait=%d",
+                   phases[core->phase], core->epoch, core->broker_count,
+                   (unsigned)HASH_CNT(by_name, core->topics), (unsigned)HASH_CNT(hh, core->writes),
+                   core->metadata_seq, core->next_id, !TAILQ_EMPTY(&core->requests));
 }

@@ -305,6 +305,8 @@ void controller_effects_fini(struct controller_effects *fx);
 
 /* ---- the core */
 struct controller_core *controller_core_new(const struct core_options *o);
+/* A summary of the model in one line: for the panic report. Any thread; it may be a moment old. */
+void controller_core_summary(const struct controller_core *core, char *out, size_t out_size);
 void controller_core_free(struct controller_core **core);
 
 /* Takes one event; fx is emptied and filled. */

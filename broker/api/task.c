@@ -137,7 +137,9 @@ static void task_io(struct pool_job *j)
     ASSERT(t->state == TASK_IO && t->io != NULL && t->metadata != NULL);
     struct api *a = t->request->broker->api;
     bool had_turn = t->needs_coord;
+    (void)request_work_on(t->request);
     t->io(t);
+    (void)request_work_on(NULL);
     request_post(t->request, task_io_done); /* t is the loop's now */
     if (had_turn)
         turn_give(a);

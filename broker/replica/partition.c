@@ -7,6 +7,8 @@
 #include "common/base/clock.h"
 #include "common/base/slog.h"
 
+#include <stdio.h>
+
 /* ---- life */
 
 struct partition *partition_new(struct replicas *owner, struct str topic, int32_t index,
@@ -63,6 +65,25 @@ void partition_unref(struct partition **pp)
     CHECK_OBJ(p, PARTITION_MAGIC);
     if (atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1)
         partition_destroy(p);
+}
+
+void partition_dump(int fd, void *arg UNUSED)
+{
+    struct lock *l = lock_held(LOCK_PARTITION);
+    const struct partition *p = l == NULL ? NULL : CONTAINER_OF(l, struct partition, lock);
+    const struct repl_core *c = p == NULL ? NULL : &p->core;
+
+    if (p == NULL || p->magic != PARTITION_MAGIC) {
+        (void)dprintf(fd, "partition: this thread holds none\n");
+        return;
+    }
+    (void)dprintf(fd,
+                  "partition: %.*s-%d role=%d leader=%d leader_epoch=%d partition_epoch=%d "
+                  "start_offset=%" PRId64 " hw_offset=%" PRId64 " end_offset=%" PRId64
+                  " isr_count=%d isr_state=%d is_truncating=%d is_busy=%d is_offline=%d\n",
+                  p->topic_len, p->topic, p->index, (int)c->role, c->leader_id, c->leader_epoch,
+                  c->partition_epoch, c->start_offset, c->hw_offset, c->end_offset, c->isr_count,
+                  (int)c->isr_state, c->is_truncating, p->is_busy, p->is_offline);
 }
 
 struct str partition_topic(const struct partition *p)

@@ -19,7 +19,10 @@ struct replicas; /* the table of this broker's partitions; replicas.h */
  * holds. */
 struct partition *replicas_find(struct replicas *r, struct str topic, int32_t partition);
 struct partition *partition_ref(struct partition *p);
-void partition_unref(struct partition **p); /* NULL-safe */
+void partition_unref(struct partition **p);
+/* Writes the partition whose lock this thread holds to fd, one line; a dumper
+ * (common/base/check.h). */
+void partition_dump(int fd, void *arg); /* NULL-safe */
 struct str partition_topic(const struct partition *p);
 int32_t partition_index(const struct partition *p);
 

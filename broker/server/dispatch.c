@@ -96,7 +96,10 @@ void dispatch_request(struct request *r)
         refuse(r, "the request header cannot be decoded");
     else {
         set_memory_limit(r, row);
-        if (decode(r, kp_api_find(h.api_key), body))
+        if (decode(r, kp_api_find(h.api_key), body)) {
+            (void)request_work_on(r);
             row->handle(r);
+            (void)request_work_on(NULL);
+        }
     }
 }

@@ -19,6 +19,36 @@ enum { KEPT_MAX = 16, ANSWER_BYTES = 256, RANGES_ON_STACK = 64 };
 static _Thread_local struct request *kept;
 static _Thread_local int kept_count;
 
+static _Thread_local const struct request *worked_on;
+
+const struct request *request_work_on(const struct request *r)
+{
+    const struct request *before = worked_on;
+
+    ASSERT(r == NULL || r->magic == REQUEST_MAGIC);
+    worked_on = r;
+    return before;
+}
+
+void request_dump(int fd, void *arg UNUSED)
+{
+    const struct request *r = worked_on;
+    const struct kp_api *api = r == NULL ? NULL : kp_api_find(r->api_key);
+
+    if (r == NULL || r->magic != REQUEST_MAGIC) {
+        (void)dprintf(fd, "request: none on this thread\n");
+        return;
+    }
+    (void)dprintf(fd,
+                  "request: api=%s key=%d version=%d correlation_id=%d client_id=\"%.*s\" "
+                  "client_host=%s listener=%s connection=%s%s bytes=%zu arena_bytes=%zu\n",
+                  api == NULL ? "?" : api->name, r->api_key, r->api_version, r->correlation_id,
+                  STR_ARG(r->client_id), r->peer_host,
+                  r->listener == NULL ? "?" : r->listener->name,
+                  r->conn == NULL ? "closed" : "open", r->is_cancelled ? " cancelled" : "",
+                  r->frame_len, r->arena.used);
+}
+
 static struct request *request_take(void)
 {
     struct request *r = kept;
@@ -36,6 +66,8 @@ static struct request *request_take(void)
 static void request_free(struct request *r)
 {
     CHECK_OBJ(r, REQUEST_MAGIC);
+    if (worked_on == r)
+        worked_on = NULL;
     r->magic = 0;
     /* while stopping, replies still come after the loop has given its kept ones back */
     if (kept_count < KEPT_MAX && !atomic_load(&r->broker->is_stopping)) {
@@ -292,7 +324,9 @@ static void deliver_posted(struct mail *m)
     struct request *r = CONTAINER_OF(m, struct request, mail);
 
     CHECK_OBJ(r, REQUEST_MAGIC);
+    const struct request *before = request_work_on(r);
     r->run(r);
+    (void)request_work_on(before);
 }
 
 void request_post(struct request *r, void (*run)(struct request *r))

@@ -88,6 +88,12 @@ void request_drop(struct request *r);
 /* Any thread: run(r) on the request's loop. The caller must be the only holder meanwhile. */
 void request_post(struct request *r, void (*run)(struct request *r));
 
+/* The request that this thread works on from now on, for the panic report; NULL: none. Returns the
+ * one before. Ending the request forgets it. */
+const struct request *request_work_on(const struct request *r);
+/* Writes it to fd, one line; a dumper (common/base/check.h). */
+void request_dump(int fd, void *arg);
+
 /* Is the principal allowed to do operation on the resource? Without an authorizer: always. */
 enum acl_operation {
     ACL_READ = 3,

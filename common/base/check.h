@@ -40,8 +40,9 @@
 __attribute__((noreturn)) void check_panic(const char *file, int line, const char *func,
                                            const char *what);
 
-/* Adds a function that writes some state to fd when the process panics. It may read what it likes,
- * take no lock and allocate nothing. At most 16; call before threads start. */
+/* Adds a function that writes some state to fd when the process panics, on the thread that does. It
+ * may read what it likes, takes no lock and allocates nothing; what it reads of other threads may
+ * change meanwhile, so it follows no list. At most 16; call before threads start. */
 void check_add_dumper(void (*dump)(int fd, void *arg), void *arg);
 
 #endif

@@ -7,11 +7,13 @@
 
 enum { HELD_MAX = 16 };
 static _Thread_local enum lock_rank held[HELD_MAX];
+static _Thread_local struct lock *held_locks[HELD_MAX]; /* likewise */
 static _Thread_local int held_count;
 
 static void note_taken(struct lock *l)
 {
     ASSERT(held_count >= 0 && held_count < HELD_MAX && !l->is_held);
+    held_locks[held_count] = l;
     held[held_count++] = l->rank;
     l->owner = pthread_self();
     l->is_held = true;
@@ -23,11 +25,21 @@ static void note_released(struct lock *l)
 
     lock_assert_held(l);
     l->is_held = false;
-    while (i >= 0 && held[i] != l->rank)
+    while (i >= 0 && (held[i] != l->rank || held_locks[i] != l))
         i--;
     ASSERT(i >= 0);
-    for (held_count--; i < held_count; i++)
+    for (held_count--; i < held_count; i++) {
         held[i] = held[i + 1];
+        held_locks[i] = held_locks[i + 1];
+    }
+}
+
+struct lock *lock_held(enum lock_rank rank)
+{
+    for (int i = held_count - 1; i >= 0; i--)
+        if (held[i] == rank)
+            return held_locks[i];
+    return NULL;
 }
 
 void lock_init(struct lock *l, enum lock_rank rank)

@@ -26,6 +26,8 @@ void lock_fini(struct lock *l);
 void lock_take(struct lock *l) ACQUIRE(l);
 bool lock_try(struct lock *l) TS_ATTR(try_acquire_capability(true, l));
 void lock_release(struct lock *l) RELEASE(l);
+/* The lock of that rank which this thread holds; NULL: none. For the panic report. */
+struct lock *lock_held(enum lock_rank rank);
 void lock_assert_held(const struct lock *l) TS_ATTR(assert_capability(l));
 /* Releases the lock, waits, and takes it again. deadline_mono_us -1: without end. False: the
  * deadline passed. The condition must have been made by lock_cond_init (monotonic clock). */

@@ -77,70 +77,6 @@ void conn_check(const struct conn *c)
     ASSERT(!c->is_corked || c->transport.ssl == NULL);
 }
 
-/* ---- end */
-
-static void conn_free(struct conn *c)
-{
-    ASSERT(c->is_closed && c->pins == 0);
-    conn_drop_unsent(c);
-    c->magic = 0;
-    mem_free(c);
-}
-
-void conn_unpin(struct conn *c)
-{
-    ASSERT(c->pins > 0);
-    if (--c->pins == 0 && c->is_closed)
-        conn_free(c);
-}
-
-static void cancel_slots(struct conn *c)
-{
-    for (; c->head_seq != c->tail_seq; c->head_seq++) {
-        struct conn_slot *s = &c->slots[c->head_seq % CONN_SLOTS];
-        struct exchange *x = s->x;
-        conn_reply_free(c->server, s->reply);
-        *s = (struct conn_slot){0};
-        if (x != NULL) {
-            x->conn = NULL;
-            c->server->on_cancel(x);
-        }
-    }
-}
-
-void conn_end(struct conn *c, enum conn_end why, int errnum)
-{
-    if (c->is_closed)
-        return;
-    c->is_closed = true;
-    c->pins++;
-    event_free(c->read_event); /* before the descriptor is closed: epoll forgets it then */
-    event_free(c->write_event);
-    c->read_event = c->write_event = NULL;
-    c->is_reading = c->is_awaiting_write = false;
-    transport_fini(&c->transport);
-    loop_timer_cancel(c->loop, &c->idle_timer);
-    loop_timer_cancel(c->loop, &c->mute_timer);
-    loop_defer_cancel(c->loop, &c->turn);
-    reader_fini(&c->rx);
-    cancel_slots(c);
-    c->server->on_close(c, why, errnum);
-    conn_unpin(c);
-}
-
-void conn_close(struct conn *c)
-{
-    CHECK_OBJ(c, CONN_MAGIC);
-    conn_end(c, CONN_END_SERVER, 0);
-}
-
-void conn_end_failed(struct conn *c)
-{
-    bool tls = c->transport.ssl != NULL && c->transport.errnum == 0;
-
-    conn_end(c, tls ? CONN_END_TLS : CONN_END_ERROR, c->transport.errnum);
-}
-
 /* ---- reading */
 
 static void pause_reading(struct conn *c)
@@ -556,6 +492,12 @@ failed:
     transport_fini(&c->transport);
     mem_free(c);
     return NULL;
+}
+
+void conn_close(struct conn *c)
+{
+    CHECK_OBJ(c, CONN_MAGIC);
+    conn_end(c, CONN_END_SERVER, 0);
 }
 
 void conn_close_after_replies(struct conn *c)

@@ -83,6 +83,9 @@ static inline uint32_t conn_slots_used(const struct conn *c)
 
 /* Asserts what holds whenever no function of this family runs. */
 void conn_check(const struct conn *c);
+
+/* ---- conn_end.c */
+
 /* Closes it and cancels its exchanges; nothing to do when it is closed. c lives while pinned. */
 void conn_end(struct conn *c, enum conn_end why, int errnum);
 /* The same after a failure of its transport. */
@@ -90,16 +93,19 @@ void conn_end_failed(struct conn *c);
 /* c is gone afterwards when it is closed and this was the last pin. */
 void conn_unpin(struct conn *c);
 
-/* ---- conn_write.c */
-
 /* An answer of bytes (taken) with ranges at holes; see conn_reply. */
 struct conn_reply_bytes *conn_reply_new(struct buf *bytes, const struct conn_range *ranges,
                                         const size_t *holes, size_t count);
 void conn_reply_free(const struct conn_server *s, struct conn_reply_bytes *r); /* NULL is fine */
-/* Takes r: it is sent behind what is queued. */
-void conn_queue(struct conn *c, struct conn_reply_bytes *r);
+/* Gives back what it holds. */
+void conn_part_release(const struct conn_server *s, struct conn_part *p);
 /* Frees what is queued; c is closed. */
 void conn_drop_unsent(struct conn *c);
+
+/* ---- conn_write.c */
+
+/* Takes r: it is sent behind what is queued. */
+void conn_queue(struct conn *c, struct conn_reply_bytes *r);
 /* Asks for the event that the socket takes more. */
 void conn_wait_writable(struct conn *c);
 /* Sends what the socket and the page cache let go at once; may end the connection. */

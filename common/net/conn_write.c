@@ -14,10 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum {
-    LOAD_MAX_BYTES = 32 * 1024, /* ranges up to this are read and sent with the bytes around them */
-    IOV_MAX_COUNT = 64
-};
+enum { IOV_MAX_COUNT = 64 };
 
 struct warm_job {
     struct pool_job job;
@@ -29,67 +26,6 @@ struct warm_job {
     int errnum; /* result */
 };
 
-/* ---- answers */
-
-static void part_release(const struct conn_server *s, struct conn_part *p)
-{
-    frame_block_unref(&p->loaded);
-    if (p->range.owner != NULL)
-        s->range_ops->release(&p->range);
-    p->range.owner = NULL;
-}
-
-static _Atomic int64_t large_bytes; /* in answers that are not sent yet */
-
-static void count_large(const struct conn_reply_bytes *r, int64_t sign)
-{
-    int64_t n = sign * (int64_t)r->bytes.len;
-
-    if (LIKELY(r->bytes.len < CONN_LARGE_ANSWER_BYTES))
-        return;
-    MUST(atomic_fetch_add_explicit(&large_bytes, n, memory_order_relaxed) + n >= 0);
-}
-
-int64_t conn_large_answers_bytes(void)
-{
-    return atomic_load_explicit(&large_bytes, memory_order_relaxed);
-}
-
-void conn_reply_free(const struct conn_server *s, struct conn_reply_bytes *r)
-{
-    if (r == NULL)
-        return;
-    count_large(r, -1);
-    for (size_t i = 0; i < r->part_count; i++)
-        part_release(s, &r->parts[i]);
-    buf_fini(&r->bytes);
-    mem_free(r);
-}
-
-struct conn_reply_bytes *conn_reply_new(struct buf *bytes, const struct conn_range *ranges,
-                                        const size_t *holes, size_t count)
-{
-    struct conn_reply_bytes *r = xcalloc(1, sizeof *r + count * sizeof r->parts[0]);
-
-    r->bytes = *bytes;
-    *bytes = (struct buf){0};
-    count_large(r, 1);
-    r->part_count = count;
-    r->total_bytes = (int64_t)r->bytes.len;
-    for (size_t i = 0; i < count; i++) {
-        ASSERT(holes[i] <= r->bytes.len && (i == 0 || holes[i] >= holes[i - 1]));
-        ASSERT(ranges[i].length >= 0);
-        r->parts[i].range = ranges[i];
-        r->parts[i].hole = holes[i];
-        r->parts[i].is_large = ranges[i].length > LOAD_MAX_BYTES;
-        r->total_bytes += ranges[i].length;
-    }
-    ASSERT(r->total_bytes <= INT32_MAX);
-    be32_store(r->size_field, (uint32_t)r->total_bytes);
-    r->total_bytes += CONN_SIZE_BYTES;
-    return r;
-}
-
 /* ---- the queue */
 
 void conn_queue(struct conn *c, struct conn_reply_bytes *r)
@@ -98,17 +34,6 @@ void conn_queue(struct conn *c, struct conn_reply_bytes *r)
     ASSERT(r->total_bytes >= CONN_SIZE_BYTES && c->out_bytes >= 0);
     c->out_bytes += r->total_bytes;
     STAILQ_INSERT_TAIL(&c->out, r, link);
-}
-
-void conn_drop_unsent(struct conn *c)
-{
-    struct conn_reply_bytes *r;
-
-    while ((r = STAILQ_FIRST(&c->out)) != NULL) {
-        STAILQ_REMOVE_HEAD(&c->out, link);
-        conn_reply_free(c->server, r);
-    }
-    c->out_bytes = 0;
 }
 
 void conn_wait_writable(struct conn *c)
@@ -243,7 +168,7 @@ static enum progress part_load(struct conn *c, struct conn_part *p)
     bool is_warm = p->warm_to >= p->range.position + p->range.length || c->server->pool == NULL;
 
     if (len == 0) { /* nothing to wait for */
-        part_release(c->server, p);
+        conn_part_release(c->server, p);
         return GOES_ON;
     }
     if (fd < 0 && !is_warm) {
@@ -414,7 +339,7 @@ static void advance(struct conn *c, size_t put)
                     ? p->range.length > 0
                     : p->range.owner != NULL || consume(&p->loaded_sent, p->loaded_len, &put) > 0)
                 return;
-            part_release(c->server, p);
+            conn_part_release(c->server, p);
         }
         if (consume(&r->sent, r->bytes.len, &put) > 0)
             return;

@@ -325,7 +325,12 @@ END_TEST
 
 START_TEST(death_moves_the_leader_and_shrinks_the_isr_in_one_write)
 {
+    char text[256];
+
     load("123", "123", 1, "123");
+    controller_core_summary(b.core, text, sizeof text);
+    ck_assert_msg(strstr(text, "phase=active") != NULL && strstr(text, "topics=1 ") != NULL, "%s",
+                  text);
     b.writes = 0;
     set_live("23");
     expect(2, 6, "23");
@@ -579,7 +584,7 @@ START_TEST(many_partitions_share_a_write)
     ev.u.topic_data.doc = &doc;
     b.writes = 0;
     step(&ev);
-    ck_assert_int_eq(b.writes, 3); /* 50 + 50 + 20 */
+    ck_assert_int_eq(b.writes, 3);           /* 50 + 50 + 20 */
     ck_assert_int_eq(b.metadata_least, 120); /* who counts partitions never sees a part of them */
     b.writes = 0;
     set_live("23");

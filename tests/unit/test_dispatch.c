@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct broker broker;
@@ -26,12 +27,14 @@ static struct config *config;
 static struct http *http;
 static struct request *_Atomic kept_request;
 static _Atomic int throttle_ms;
+static bool shall_panic; /* the next Metadata */
 
 /* Metadata: at once. Produce: acks 1 at once, acks -1 when the test says so, acks 0 never. */
 static void metadata(struct request *r)
 {
     struct kp_MetadataResponse m;
 
+    ASSERT(!shall_panic);
     kp_defaults(&kp_MetadataResponse_schema, &m);
     m.controller_id = 4711;
     r->throttle_ms = throttle_ms;
@@ -80,8 +83,8 @@ static void start_with(const char *options)
     memset(&metrics, 0, sizeof metrics);
     atomic_store(&throttle_ms, 0);
     atomic_store(&kept_request, NULL);
-    broker = (struct broker){
-        .config = config, .id = 1, .descriptors = descriptors_share(4096, 1000)};
+    broker =
+        (struct broker){.config = config, .id = 1, .descriptors = descriptors_share(4096, 1000)};
     ck_assert_msg(server_bind(&broker, &server, &why) == ERR_OK, "%s", why.text);
     ck_assert_int_eq(pool_start("io", 1, 10, &broker.io_pool), ERR_OK);
     broker.loops = xcalloc(2, sizeof broker.loops[0]);
@@ -532,9 +535,48 @@ START_TEST(the_pages_tell_what_happened)
 }
 END_TEST
 
+/* In a child of its own, made before there are threads. */
+START_TEST(a_panic_names_the_request)
+{
+    int pair[2];
+    char text[1 << 14];
+    size_t len = 0;
+    ssize_t n;
+
+    ck_assert_int_eq(pipe(pair), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        (void)dup2(pair[1], STDERR_FILENO);
+        (void)close(pair[0]);
+        (void)close(pair[1]);
+        check_add_dumper(request_dump, NULL);
+        set_up();
+        int fd = connect_broker();
+        send_metadata(fd, 41); /* has ended: it is not the one */
+        expect(fd, 41);
+        shall_panic = true;
+        send_metadata(fd, 42);
+        expect_closed(fd);
+        _exit(0);
+    }
+    (void)close(pair[1]);
+    while (len < sizeof text - 1 && (n = read(pair[0], text + len, sizeof text - 1 - len)) > 0)
+        len += (size_t)n;
+    text[len] = 0;
+    (void)close(pair[0]);
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+    ck_assert_msg(strstr(text, "assertion failed: !shall_panic") != NULL, "%s", text);
+    ck_assert_msg(strstr(text, "request: api=Metadata key=3 version=9 correlation_id=42 "
+                               "client_id=\"t\" client_host=127.0.0.1 listener=PLAINTEXT "
+                               "connection=open") != NULL,
+                  "%s", text);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("dispatch");
+    TCase *panic = tcase_create("panic");
     TCase *c = tcase_create("dispatch");
 
     tcase_add_checked_fixture(c, set_up, tear_down);
@@ -554,6 +596,8 @@ int main(void)
     tcase_add_test(c, a_taken_port_is_one_line);
     tcase_add_test(c, the_pages_tell_what_happened);
     suite_add_tcase(s, c);
+    tcase_add_test(panic, a_panic_names_the_request);
+    suite_add_tcase(s, panic);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r);

@@ -2,6 +2,7 @@
 /* Partitions with real logs, loops and a pool: orders of the controller, appends, waits, watches,
  * and two brokers in one process whose logs must become the same bytes. The network between them,
  * and the controller, are the test. */
+#include "broker/replica/partition_internal.h"
 #include "broker/replica/replicas_internal.h"
 #include "common/base/clock.h"
 #include "common/base/fsx.h"
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <sys/wait.h>
 
 enum { BROKERS = 2, T0 = 1700000 };
 #define TOPIC STR_LIT("t")
@@ -498,6 +500,37 @@ static void await_woken(struct waiting *x)
 }
 
 /* ---- tests */
+
+START_TEST(a_panic_names_the_partition_whose_lock_is_held)
+{
+    int pair[2];
+    char text[1 << 14];
+    size_t len = 0;
+    ssize_t n;
+
+    lead(0, 1, 0);
+    struct partition *p = replicas_find(brokers[0].replicas, TOPIC, 0);
+    ck_assert_ptr_nonnull(p);
+    ck_assert_int_eq(pipe(pair), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        (void)dup2(pair[1], STDERR_FILENO);
+        (void)close(pair[0]);
+        (void)close(pair[1]);
+        check_add_dumper(partition_dump, NULL);
+        lock_take(&p->lock);
+        UNREACHABLE();
+    }
+    (void)close(pair[1]);
+    while (len < sizeof text - 1 && (n = read(pair[0], text + len, sizeof text - 1 - len)) > 0)
+        len += (size_t)n;
+    text[len] = 0;
+    (void)close(pair[0]);
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+    ck_assert_msg(strstr(text, "partition: t-0 role=") != NULL, "%s", text);
+    partition_unref(&p);
+}
+END_TEST
 
 START_TEST(unknown_partitions_are_not_found)
 {
@@ -1239,6 +1272,7 @@ int main(void)
         slog_set_fd(quiet);
     tcase_set_timeout(t, 60);
     tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, a_panic_names_the_partition_whose_lock_is_held);
     tcase_add_test(t, unknown_partitions_are_not_found);
     tcase_add_test(t, leader_takes_records_and_a_follower_gets_the_same_bytes);
     tcase_add_test(t, a_new_leader_is_preferred_to_what_was_not_replicated);
