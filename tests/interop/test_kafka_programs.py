@@ -53,8 +53,11 @@ def test_console_producer_writes_and_console_consumer_reads(cluster, codec):
     assert sorted(kcat("-b", cluster.bootstrap, "-C", "-t", topic, "-e", "-q").stdout.decode().splitlines()) == sorted(lines)
     got = []
     for p in (0, 1):
+        count = len(kcat("-b", cluster.bootstrap, "-C", "-t", topic, "-p", p, "-e", "-q").stdout.splitlines())
+        if count == 0:
+            continue
         r = java("org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", cluster.bootstrap, "--topic", topic,
-                 "--partition", p, "--offset", "earliest", "--timeout-ms", 4000)
+                 "--partition", p, "--offset", "earliest", "--max-messages", count, "--timeout-ms", 60000)
         got += r.stdout.splitlines()
     assert sorted(got) == sorted(lines)
 
@@ -129,7 +132,14 @@ def test_kafkas_reassignment_tool_moves_replicas(cluster, tmp_path):
         r = java("org.apache.kafka.tools.LeaderElectionCommand", "--bootstrap-server", cluster.bootstrap, "--election-type", "preferred",
                  "--topic", "moved", "--partition", p)
         assert r.returncode == 0, r.stdout + r.stderr
-        wait_until(lambda: cluster.leader_and_isr("moved", p)[0] == 2 and len(cluster.leader_and_isr("moved", p)[1]) == 3, 30, f"moved-{p}")
+        said = r.stdout
+
+        def is_moved():
+            leader, isr = cluster.leader_and_isr("moved", p)
+            assert leader == 2 and len(isr) == 3, f"leader {leader}, isr {isr}; the election said {said!r}"
+            return True
+
+        wait_until(is_moved, 60, f"moved-{p}")
     assert len(kcat("-b", cluster.bootstrap, "-C", "-t", "moved", "-e", "-q").stdout.split()) == 1000
 
 
