@@ -219,5 +219,6 @@ static void serve(struct request *r)
 
 void api_find_coordinator(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     api_when_informed(r, serve);
 }

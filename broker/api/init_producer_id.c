@@ -19,7 +19,6 @@
 enum {
     IDS_MAGIC = 0x70696473,
     ASK_MAGIC = 0x61736b70,
-    KEY_ALLOCATE = 67,
     ALLOCATE_TIMEOUT_MS = 5000,
     WAITING_MAX = 10000,
     BLOCK_MAX = 1000000 /* ids: a longer one is a mistake */
@@ -154,8 +153,8 @@ static bool ask_over_network(struct ask *a, struct loop *loop)
                                .on_close = ask_closed};
     struct errtext why;
     a->client = client_open(&o);
-    if (client_send(a->client, KEY_ALLOCATE, 0, &a->request, ALLOCATE_TIMEOUT_MS, ask_answered, a,
-                    &why) != ERR_OK) {
+    if (client_send(a->client, KP_API_ALLOCATE_PRODUCER_IDS, 0, &a->request, ALLOCATE_TIMEOUT_MS,
+                    ask_answered, a, &why) != ERR_OK) {
         client_close(&a->client);
         return false;
     }
@@ -176,8 +175,8 @@ static void ask(struct producer_ids *p, struct loop *loop)
     a->request.broker_id = b->id;
     a->request.broker_epoch = atomic_load(&b->epoch);
     if (controller_is_active(b->controller))
-        controller_request(b->controller, KEY_ALLOCATE, 0, &a->request, loop_mailbox(loop),
-                           ask_answered_here, a);
+        controller_request(b->controller, KP_API_ALLOCATE_PRODUCER_IDS, 0, &a->request,
+                           loop_mailbox(loop), ask_answered_here, a);
     else if (!ask_over_network(a, loop))
         ask_done(a, NULL);
 }
@@ -327,6 +326,7 @@ static bool may_write_something(const struct request *r)
 
 void api_init_producer_id(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     const struct kp_InitProducerIdRequest *req = r->body;
     if ((req->producer_id == -1) != (req->producer_epoch == -1) && r->api_version >= 3)
         reply(r, KE_INVALID_REQUEST, -1);

@@ -472,6 +472,7 @@ static struct produce *produce_new(struct request *r)
 
 void api_produce(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
     struct produce *p = produce_new(r);
     if (p == NULL) {
         api_no_memory(r);

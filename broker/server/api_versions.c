@@ -6,7 +6,7 @@
 
 #include <ctype.h>
 
-enum { KEY_MAX = 128, KEY_API_VERSIONS = 18, FIRST_WITH_SOFTWARE = 3, OWN_MAX = 4 };
+enum { FIRST_WITH_SOFTWARE = 3 };
 
 /* Letters and digits, with '.' and '-' inside. */
 static bool is_software_name(struct str s)
@@ -23,7 +23,7 @@ static bool is_software_name(struct str s)
 static void fill(struct kp_ApiVersionsResponse *out, struct kp_ApiVersionsResponse_ApiVersion *keys)
 {
     out->api_keys = keys;
-    for (int16_t key = 0; key < KEY_MAX; key++) {
+    for (int16_t key = 0; key < API_KEY_MAX; key++) {
         const struct api_row *row = dispatch_find(key);
         if (row != NULL)
             keys[out->api_keys_count++] = (struct kp_ApiVersionsResponse_ApiVersion){
@@ -34,7 +34,7 @@ static void fill(struct kp_ApiVersionsResponse *out, struct kp_ApiVersionsRespon
 void api_versions(struct request *r)
 {
     const struct kp_ApiVersionsRequest *req = r->body;
-    struct kp_ApiVersionsResponse_ApiVersion keys[KEY_MAX];
+    struct kp_ApiVersionsResponse_ApiVersion keys[API_KEY_MAX];
     struct kp_ApiVersionsResponse out;
 
     kp_defaults(&kp_ApiVersionsResponse_schema, &out);
@@ -48,7 +48,7 @@ void api_versions(struct request *r)
 
 void api_versions_unsupported(struct request *r)
 {
-    struct kp_ApiVersionsResponse_ApiVersion own = {KEY_API_VERSIONS, 0, OWN_MAX};
+    struct kp_ApiVersionsResponse_ApiVersion own = {KP_API_API_VERSIONS, 0, API_VERSIONS_MAX};
     struct kp_ApiVersionsResponse out;
 
     kp_defaults(&kp_ApiVersionsResponse_schema, &out);

@@ -5,20 +5,20 @@
 #include "broker/http/metrics.h"
 #include "common/base/slog.h"
 #include "common/protocol/codec.h"
+#include "common/protocol/messages.h"
 
-enum { KEY_MAX = 128, KEY_API_VERSIONS = 18, API_VERSIONS_MAX = 4 };
-
-static const struct api_row own_row = {KEY_API_VERSIONS, 0, API_VERSIONS_MAX, api_versions, 0};
-static const struct api_row *by_key[KEY_MAX];
+static const struct api_row own_row = {KP_API_API_VERSIONS, 0, API_VERSIONS_MAX, api_versions, 0};
+static const struct api_row *by_key[API_KEY_MAX];
 
 void dispatch_init(const struct api_row *rows, size_t count)
 {
+    ASSERT(rows != NULL || count == 0);
     memset(by_key, 0, sizeof by_key);
-    by_key[KEY_API_VERSIONS] = &own_row;
+    by_key[KP_API_API_VERSIONS] = &own_row;
     for (size_t i = 0; i < count; i++) {
         const struct api_row *row = &rows[i];
         const struct kp_api *api = kp_api_find(row->key);
-        ASSERT(row->key >= 0 && row->key < KEY_MAX && row->key != KEY_API_VERSIONS);
+        ASSERT(row->key >= 0 && row->key < API_KEY_MAX && row->key != KP_API_API_VERSIONS);
         ASSERT(api != NULL && row->handle != NULL);
         ASSERT(row->min_version >= api->min_version && row->max_version <= api->max_version);
         by_key[row->key] = row;
@@ -27,7 +27,7 @@ void dispatch_init(const struct api_row *rows, size_t count)
 
 const struct api_row *dispatch_find(int16_t key)
 {
-    return key < 0 || key >= KEY_MAX ? NULL : by_key[key];
+    return key < 0 || key >= API_KEY_MAX ? NULL : by_key[key];
 }
 
 static void refuse(struct request *r, const char *why)
@@ -71,6 +71,8 @@ static bool decode(struct request *r, const struct kp_api *api, struct bytes bod
 
 void dispatch_request(struct request *r)
 {
+    CHECK_OBJ(r, REQUEST_MAGIC);
+    ASSERT(loop_is_current(r->loop) && r->conn != NULL && r->frame != NULL && r->body == NULL);
     struct kp_request_header h = {0};
     struct bytes body = BYTES_NULL;
     struct errtext why;

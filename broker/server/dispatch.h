@@ -6,6 +6,7 @@
 
 #include "broker/server/request.h"
 
+enum { API_KEY_MAX = 128, API_VERSIONS_MAX = 4 /* of ApiVersions itself */ };
 enum {
     API_INTER_BROKER = 1, /* needs CLUSTER_ACTION; exempt from throttling */
 };

@@ -97,6 +97,7 @@ struct request *request_begin(struct conn *c, struct frame *f, bool may_overlap)
     const struct server_conn *sc = conn_user(c);
     struct request *r = request_take();
 
+    ASSERT(sc != NULL && sc->broker != NULL && f != NULL && f->p != NULL);
     r->magic = REQUEST_MAGIC;
     r->broker = sc->broker;
     r->conn = c;
@@ -135,6 +136,16 @@ void request_cancelled(struct exchange *x)
     METRIC_ADD(requests_cancelled, 1);
     if (r->on_cancel != NULL)
         r->on_cancel(r);
+}
+
+/* ---- invariants */
+
+/* On its loop. The connection is that of the exchange, until it is gone for both. */
+static void request_check(const struct request *r)
+{
+    CHECK_OBJ(r, REQUEST_MAGIC);
+    ASSERT(r->broker != NULL && loop_is_current(r->loop) && r->exchange.conn == r->conn);
+    ASSERT((r->conn == NULL) == r->is_cancelled);
 }
 
 /* ---- ranges */
@@ -209,8 +220,8 @@ void request_reply_as(struct request *r, int16_t version, const void *msg)
     struct buf out = {0};
     struct errtext why = {""};
 
-    CHECK_OBJ(r, REQUEST_MAGIC);
-    ASSERT(api != NULL && loop_is_current(r->loop));
+    request_check(r);
+    ASSERT(api != NULL && msg != NULL);
     if (r->conn != NULL) {
         buf_reserve(&out, ANSWER_BYTES);
         kp_response_header_encode(r->api_key, version, r->correlation_id, &out);
@@ -244,8 +255,8 @@ void request_reply_ranges(struct request *r, const void *msg, struct log_range *
     size_t hole_count = 0;
     int64_t total = 0;
 
-    CHECK_OBJ(r, REQUEST_MAGIC);
-    ASSERT(api != NULL && loop_is_current(r->loop));
+    request_check(r);
+    ASSERT(api != NULL && msg != NULL);
     if (r->conn == NULL) {
         release_ranges(ranges, count);
         send_answer(r, &out, NULL, NULL, 0);
@@ -282,8 +293,7 @@ void request_reply_ranges(struct request *r, const void *msg, struct log_range *
 
 void request_reply_none(struct request *r)
 {
-    CHECK_OBJ(r, REQUEST_MAGIC);
-    ASSERT(loop_is_current(r->loop));
+    request_check(r);
     account(r);
     if (r->throttle_ms > 0 && r->conn != NULL)
         conn_mute(r->conn, r->throttle_ms);
@@ -293,8 +303,8 @@ void request_reply_none(struct request *r)
 
 void request_drop(struct request *r)
 {
-    CHECK_OBJ(r, REQUEST_MAGIC);
-    ASSERT(loop_is_current(r->loop) && r->is_cancelled);
+    request_check(r);
+    ASSERT(r->is_cancelled);
     account(r);
     conn_abandon(&r->exchange);
     request_free(r);
@@ -302,8 +312,7 @@ void request_drop(struct request *r)
 
 void request_close(struct request *r, const char *why)
 {
-    CHECK_OBJ(r, REQUEST_MAGIC);
-    ASSERT(loop_is_current(r->loop));
+    request_check(r);
     struct conn *c = r->conn;
     account(r);
     if (c != NULL) {
@@ -323,7 +332,8 @@ static void deliver_posted(struct mail *m)
 {
     struct request *r = CONTAINER_OF(m, struct request, mail);
 
-    CHECK_OBJ(r, REQUEST_MAGIC);
+    request_check(r);
+    ASSERT(r->run != NULL);
     const struct request *before = request_work_on(r);
     r->run(r);
     (void)request_work_on(before);
@@ -332,6 +342,7 @@ static void deliver_posted(struct mail *m)
 void request_post(struct request *r, void (*run)(struct request *r))
 {
     CHECK_OBJ(r, REQUEST_MAGIC);
+    ASSERT(run != NULL && r->loop != NULL);
     r->run = run;
     r->mail.deliver = deliver_posted;
     loop_post(r->loop, &r->mail);

@@ -78,6 +78,11 @@ void request_close(struct request *r, const char *why UNUSED)
     }
 }
 
+const struct request *request_work_on(const struct request *r UNUSED)
+{
+    return NULL;
+}
+
 void request_drop(struct request *r)
 {
     finish(r, DROPPED);
