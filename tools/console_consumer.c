@@ -331,24 +331,28 @@ static void warn_without_coordinator(const struct consumer *c, const struct prop
 }
 
 /* Where the group goes on in each partition. Left to librdkafka, a partition without a committed
- * offset waits a tenth of a second before it asks for its beginning or end. What cannot be found
- * here is left to it after all. */
+ * offset waits a tenth of a second before it asks for its beginning or end, and one with a
+ * committed offset is asked for after the empty ones, whose fetch then holds it up. What cannot be
+ * found here is left to it after all. */
 static void find_offsets(const struct consumer *c, rd_kafka_t *rk,
                          rd_kafka_topic_partition_list_t *list)
 {
-    rd_kafka_topic_partition_list_t *committed, *fresh;
+    rd_kafka_topic_partition_list_t *fresh;
+    bool is_known;
 
     if (c->reset_offset == RD_KAFKA_OFFSET_INVALID)
         return;
-    committed = rd_kafka_topic_partition_list_copy(list);
     fresh = rd_kafka_topic_partition_list_new(list->cnt);
-    if (rd_kafka_committed(rk, committed, OFFSETS_TIMEOUT_MS) == RD_KAFKA_RESP_ERR_NO_ERROR)
-        for (int i = 0; i < committed->cnt; i++)
-            if (committed->elems[i].err == RD_KAFKA_RESP_ERR_NO_ERROR &&
-                committed->elems[i].offset == RD_KAFKA_OFFSET_INVALID)
-                rd_kafka_topic_partition_list_add(fresh, committed->elems[i].topic,
-                                                  committed->elems[i].partition)
-                    ->offset = c->reset_offset;
+    is_known = rd_kafka_committed(rk, list, OFFSETS_TIMEOUT_MS) == RD_KAFKA_RESP_ERR_NO_ERROR;
+    for (int i = 0; i < list->cnt; i++) {
+        rd_kafka_topic_partition_t *tp = &list->elems[i];
+
+        if (!is_known || tp->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+            tp->offset = RD_KAFKA_OFFSET_INVALID;
+        else if (tp->offset == RD_KAFKA_OFFSET_INVALID)
+            rd_kafka_topic_partition_list_add(fresh, tp->topic, tp->partition)->offset =
+                c->reset_offset;
+    }
     if (fresh->cnt > 0 &&
         rd_kafka_offsets_for_times(rk, fresh, OFFSETS_TIMEOUT_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) {
         for (int i = 0; i < fresh->cnt; i++) {
@@ -360,7 +364,6 @@ static void find_offsets(const struct consumer *c, rd_kafka_t *rk,
                 tp->offset = fresh->elems[i].offset;
         }
     }
-    rd_kafka_topic_partition_list_destroy(committed);
     rd_kafka_topic_partition_list_destroy(fresh);
 }
 
