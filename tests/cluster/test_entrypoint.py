@@ -302,7 +302,7 @@ def test_waiting_for_a_cluster_as_compose_files_do(tmp_path):
     assert cub("kafka-ready", "-b", "b:1", "2", "20") == (0, "")
     assert cub("kafka-ready", "1", "20", "-b", "b:1") == (0, "")
     assert cub("kafka-ready", "-b", "b:1", "3", "0") == (1, "cub: kafka-ready: not ready after 0 s\n")
-    assert cub("zk-ready", "zk:2181", "20") == (0, "")
+    assert cub("zk-ready", "zk:2181", "20") == cub("zk-ready", "zk:2181/not-yet", "20") == (0, "")
     assert cub("zk-ready", "other:2181", "0")[0] == 1
     assert cub("kafka-ready", "1", "20")[0] == 1 and cub("sr-ready", "x", "1")[0] == 2 and cub()[0] == 2
 
