@@ -61,6 +61,7 @@ struct kafuka_zkc {
     struct zkc_poke poke, stop;
     /* owner: the thread */
     struct zkc_core core;
+    void (*perform)(struct kafuka_zkc *z, const struct zkc_effect *e); /* carries an effect out */
     struct pending_event *pending, **pending_end;
     bool is_stepping, is_closed;
     int64_t brokers_ms; /* when their addresses were last read */
