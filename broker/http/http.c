@@ -10,6 +10,7 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
+#include <event2/listener.h>
 #include <event2/keyvalq_struct.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -18,7 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { TIMEOUT_S = 30, HEADERS_MAX_BYTES = 16 * 1024, STACK_BYTES = 512 * 1024 };
+enum { TIMEOUT_S = 30, ACCEPT_PAUSE_MS = 100, HEADERS_MAX_BYTES = 16 * 1024, STACK_BYTES = 512 * 1024 };
 
 struct http {
     const struct conn_stats *connections; /* outlive us */
@@ -30,11 +31,14 @@ struct http {
     const char *(*_Atomic reason)(void *arg); /* set last */
     struct event_base *base;
     struct evhttp *evhttp;
-    struct event *stop_event;
+    struct event *stop_event, *pause_event;
+    struct evconnlistener *listener; /* evhttp's */
     int stop_fd;
     int32_t port;
     pthread_t thread;
 };
+
+static _Thread_local struct http *current; /* on its own thread */
 
 static void send_as(struct evhttp_request *req, const char *type, int status, const char *reason,
                     const void *text, size_t len)
@@ -145,6 +149,7 @@ static void *thread_main(void *arg)
 {
     struct http *h = arg;
 
+    current = h;
     (void)event_base_dispatch(h->base);
     return NULL;
 }
@@ -155,6 +160,8 @@ static void http_free(struct http *h)
         evhttp_free(h->evhttp);
     if (h->stop_event != NULL)
         event_free(h->stop_event);
+    if (h->pause_event != NULL)
+        event_free(h->pause_event);
     if (h->base != NULL)
         event_base_free(h->base);
     if (h->stop_fd >= 0)
@@ -180,6 +187,26 @@ static bool parse_listener(const char *text, char *host, size_t host_size, uint1
     return end != colon + 1 && *end == 0 && v >= 0 && v <= 65535;
 }
 
+static void on_pause_over(evutil_socket_t fd UNUSED, short what UNUSED, void *arg)
+{
+    struct http *h = arg;
+
+    (void)evconnlistener_enable(h->listener);
+}
+
+/* accept(2) failed, mostly for want of descriptors: without a pause it would be tried, and fail,
+ * all the time. */
+static void on_accept_failed(struct evconnlistener *listener, void *evhttp UNUSED)
+{
+    const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+    struct http *h = current; /* the listener's own argument is evhttp's */
+
+    SLOG_EVERY(1000, ERROR, "http", "cannot accept a connection, trying again soon",
+               KV_I("pause_ms", ACCEPT_PAUSE_MS), KV_ERRNO());
+    (void)evconnlistener_disable(listener);
+    (void)event_add(h->pause_event, &pause);
+}
+
 static enum err bind_http(struct http *h, const char *listener, struct errtext *why)
 {
     char host[256];
@@ -201,6 +228,8 @@ static enum err bind_http(struct http *h, const char *listener, struct errtext *
         return ERR_IO;
     }
     h->port = port;
+    h->listener = evhttp_bound_socket_get_listener(bound);
+    evconnlistener_set_error_cb(h->listener, on_accept_failed);
     if (getsockname(evhttp_bound_socket_get_fd(bound), (struct sockaddr *)&a, &len) == 0)
         h->port = ntohs(a.sin_port);
     return ERR_OK;
@@ -213,8 +242,9 @@ static enum err make(struct http *h)
     if (h->base == NULL || h->stop_fd < 0)
         return ERR_NO_MEMORY;
     h->stop_event = event_new(h->base, h->stop_fd, EV_READ, on_stop, h);
+    h->pause_event = event_new(h->base, -1, 0, on_pause_over, h);
     h->evhttp = evhttp_new(h->base);
-    if (h->evhttp == NULL || h->stop_event == NULL || event_add(h->stop_event, NULL) != 0)
+    if (h->evhttp == NULL || h->stop_event == NULL || h->pause_event == NULL || event_add(h->stop_event, NULL) != 0)
         return ERR_NO_MEMORY;
     evhttp_set_allowed_methods(h->evhttp, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
     evhttp_set_timeout(h->evhttp, TIMEOUT_S);

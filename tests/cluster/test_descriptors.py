@@ -2,11 +2,13 @@
 """A low limit on open files: a soft one is raised, a hard one limits connections; neither takes a log dir offline."""
 import contextlib
 import os
+import pathlib
 import resource
 import socket
+import time
 
 import pytest
-from cluster import CRASH, answers, wait_until
+from cluster import CRASH, answers, free_ports, wait_until
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from raw import Connection
@@ -16,13 +18,13 @@ PARTITIONS, CONNECTIONS = 1500, 900
 
 @pytest.fixture
 def limited_broker(make_cluster):
-    """A maker of a cluster of one broker that was started under `ulimit <option> 1024`."""
+    """A maker of a cluster of one broker that was started under `ulimit <option> <limit>`."""
 
-    def make(option):
-        c = make_cluster(count=1)
+    def make(option, limit=1024, **options):
+        c = make_cluster(count=1, options={k.replace("_", "."): v for k, v in options.items()})
         b = c.brokers[0]
         assert b.stop() == 0
-        b.argv = ["sh", "-c", f'ulimit {option} 1024 && exec "$@"', "sh", *b.argv]
+        b.argv = ["sh", "-c", f'ulimit {option} {limit} && exec "$@"', "sh", *b.argv]
         b.start()
         c.wait_brokers()
         return c, b
@@ -109,3 +111,43 @@ def test_a_hard_limit_of_1024_refuses_connections_and_spares_the_disk(limited_br
     b.start()
     assert c.tool("get-offsets", "--bootstrap-server", b.address, "--topic", "wide").stdout.count(":1\n") == PARTITIONS
     assert_nothing_failed(b)
+
+
+def cpu_seconds(b):
+    fields = pathlib.Path(f"/proc/{b.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_without_any_descriptor_left_nobody_spins_and_writes_go_on(limited_broker):
+    """The page of metrics is not counted: who connects there often enough takes all of them."""
+    limit = 320
+    (port,) = free_ports(1)
+    c, b = limited_broker("-n", limit, http_listener=f"127.0.0.1:{port}", log_segment_bytes=14000)
+    c.create_topic("t", partitions=4)
+    producer = Producer({"bootstrap.servers": b.address, "message.timeout.ms": 60000})
+    producer.produce("t", b"first")
+    assert producer.flush(60) == 0
+    sockets = []
+    try:
+        for _ in range(limit):
+            sockets.append(socket.create_connection(("127.0.0.1", port), timeout=30))
+        wait_until(lambda: "http cannot accept a connection, trying again soon" in b.log_text(), 30, "the descriptors to be used up")
+        failed = []
+        cpu, began = cpu_seconds(b), time.monotonic()
+        for i in range(200):  # each second one begins a segment
+            producer.produce("t", b"x" * 8000, partition=i % 4, on_delivery=lambda e, m: e and failed.append(str(e)))
+            assert producer.flush(60) == 0 and not failed and b.alive(), failed[:3]
+        wait_until(lambda: time.monotonic() - began > 3, 30, "a while to measure")
+        # a thread that tries again without a pause takes a core
+        assert cpu_seconds(b) - cpu < 0.7 * (time.monotonic() - began), "a thread spins"
+    finally:
+        for s in sockets:
+            s.close()
+    wait_until(lambda: b"200 OK" in page(port), 60, "the page of metrics to answer again")
+    assert_nothing_failed(b)
+
+
+def page(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as s:
+        s.sendall(b"GET /live HTTP/1.0\r\n\r\n")
+        return s.recv(100)

@@ -564,6 +564,7 @@ START_TEST(files_take_the_descriptors_of_files_at_rest_and_then_the_spares)
     ck_assert_int_gt(fd_cache_open_count(), 0);
     for (int i = 0; i < ROLLS; i++)
         ck_assert_int_eq(append(l, 1), KE_NONE);
+    ck_assert_int_eq(log_dir_checkpoint(m, m->dirs[0], CHECKPOINT_START), ERR_OK);
     while (fd_cache_shed())
         taken[taken_count++] = open("/dev/null", O_RDONLY | O_CLOEXEC);
     (void)fsx_thread_may_wait(false); /* the spares are what is left */
