@@ -122,11 +122,22 @@ static void client_free(struct client *c)
     mem_free(c);
 }
 
+/* On its loop. */
+static void client_check(const struct client *c)
+{
+    CHECK_OBJ(c, CLIENT_MAGIC);
+    ASSERT(loop_is_current(c->o.loop));
+    ASSERT(c->in_flight >= 0 && c->in_flight <= c->o.in_flight_max);
+    ASSERT((c->in_flight == 0) == TAILQ_EMPTY(&c->waiting));
+    ASSERT(c->out_sent <= c->out.len && c->next_correlation_id >= 0);
+}
+
 /* Last thing that is done with c. */
 static void end(struct client *c, enum client_end why, int errnum)
 {
     struct waiting *w;
 
+    client_check(c);
     ASSERT(!c->is_ended);
     c->is_ended = true;
     shut(c);
@@ -149,7 +160,7 @@ void client_close(struct client **client)
     if (c == NULL)
         return;
     CHECK_OBJ(c, CLIENT_MAGIC);
-    ASSERT(loop_is_current(c->o.loop));
+    ASSERT(loop_is_current(c->o.loop) && c->in_flight >= 0);
     *client = NULL;
     if (c->is_ended) /* called from a done() during end(), which frees */
         return;
@@ -611,8 +622,8 @@ enum err client_send(struct client *c, int16_t api_key, int16_t version, const v
     struct waiting *w;
     enum err rc;
 
-    CHECK_OBJ(c, CLIENT_MAGIC);
-    ASSERT(loop_is_current(c->o.loop) && api != NULL);
+    client_check(c);
+    ASSERT(api != NULL && msg != NULL && done != NULL && timeout_ms >= 0);
     if (c->is_ended) {
         errtext_set(why, "the connection has ended");
         return ERR_CLOSED;
