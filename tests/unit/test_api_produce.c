@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Produce. */
+#include "common/record/batch.h"
 #include "tests/unit/api_fixture.h"
 
 /* ---- produce */
@@ -68,7 +69,8 @@ START_TEST(a_transactional_batch_refuses_the_whole_request)
     struct kp_ProduceRequest_TopicProduceData t;
     produce_data d[] = {{.index = 0}, {.index = 1}};
     memcpy(transactional, batch, sizeof batch);
-    transactional[22] |= 16;
+    transactional[BATCH_AT_MAGIC] = 2;
+    be16_store(transactional + BATCH_AT_ATTRIBUTES, BATCH_TRANSACTIONAL);
     d[1].records = (struct bytes){transactional, sizeof transactional};
     struct kp_ProduceRequest req = produce_of(&t, d, 2, 1);
     req.transactional_id = STR_LIT("t");
