@@ -134,7 +134,7 @@ class KafkaPython:
         closed = stdin_closed()
         c = self.kafka.KafkaConsumer(topic, **self.conf, group_id=group, auto_offset_reset="earliest", heartbeat_interval_ms=500)
         while not closed.is_set():
-            got = c.poll(timeout_ms=100)
+            got = c.poll(timeout_ms=2000)  # 3.0.12 forgets the answer to a SyncGroup when poll() ends before it has come
             for m in (m for of_partition in got.values() for m in of_partition):
                 self.said(m)
         c.close()
