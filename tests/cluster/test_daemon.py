@@ -138,6 +138,8 @@ def test_options_without_effect_are_one_line_and_those_in_zookeeper_stop_nothing
     c = make_cluster(count=1, options={"max.connection.creation.rate": 50, "replica.selector.class": "org.example.S", "ssl.protocol": "TLS",
                                        "com.example.plugin.colour": "red"})
     b = c.brokers[0]
+    wait_until(lambda: "have no effect in this version options=" in b.log_text() and "have no meaning here options=" in b.log_text() and
+               "option=com.example.plugin.colour" in b.log_text(), 30, "the lines of the options")
     text = b.log_text()
     assert re.findall(r"WARN .*have no effect in this version options=(.*)", text) == ["max.connection.creation.rate,replica.selector.class"]
     assert re.search(r"INFO .*have no meaning here options=ssl.protocol", text)
