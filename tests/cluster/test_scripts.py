@@ -3,7 +3,9 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -142,3 +144,18 @@ def test_quickstart_shows_the_last_line_of_a_broker_that_ends_at_start(tmp_path)
     finally:
         quickstart("down")
         zookeeper.kill()
+
+
+def test_a_zookeeper_that_listens_and_does_not_answer_is_not_waited_for_without_end(kafka):
+    silent = kafka.top / "java"
+    silent.write_text("#!/usr/bin/env python3\nimport os, signal, socket\nopen('%s/pid', 'w').write(str(os.getpid()))\ns = socket.create_server(('127.0.0.1', %d))\nsignal.alarm(60)\n"
+                      "kept = []\nwhile True:\n    kept.append(s.accept())\n" % (kafka.top, kafka.zk_port))
+    silent.chmod(0o755)
+    (kafka.top / "home" / "bin").mkdir(parents=True)
+    (kafka.top / "home" / "bin" / "java").symlink_to(silent)
+    started = time.monotonic()
+    kafka.run("zookeeper-server-start", "-daemon", "config/zookeeper.properties", env={"JAVA_HOME": f"{kafka.top}/home"})
+    took = time.monotonic() - started
+    assert answers(kafka.zk_port)
+    os.kill(int((kafka.top / "pid").read_text()), signal.SIGKILL)
+    assert took < 40
