@@ -143,7 +143,9 @@ struct log_cleaner_options live_configs_cleaner(const struct config *c)
 static void switch_config(struct live_configs *l)
 {
     if (l->config_count == CONFIGS_KEPT_MAX) {
-        SLOG(ERROR, "config", "too many dynamic changes since the start: restart the broker");
+        SLOG(ERROR, "config",
+             "a changed option has no effect: there were too many changes since the start; restart "
+             "the broker");
         return;
     }
     struct config *c = config_with_dynamic(l->static_config, &l->cluster_props, &l->own_props);

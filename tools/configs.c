@@ -30,15 +30,19 @@ static const struct opt_spec specs[] = {
      0},
     {"entity-name", OPT_TEXT, "name", "The name of the topic, or the id of the broker.", 0, 0},
     {"entity-default", OPT_FLAG, NULL,
-     "The configuration that applies to all brokers that have none of their own.", 0, 0},
+     "The configurations of all brokers together: each wins over the properties file of a broker, "
+     "but not over what is set for the broker itself.",
+     0, 0},
     {"topic", OPT_TEXT, "topic",
      "The topic with this name; short for --entity-type topics --entity-name.", 0, 0},
     {"broker", OPT_TEXT, "id",
      "The broker with this id; short for --entity-type brokers --entity-name.", 0, 0},
     {"broker-defaults", OPT_FLAG, NULL,
-     "The default of all brokers; short for --entity-type brokers --entity-default.", 0, 0},
-    {"all", OPT_FLAG, NULL, "With --describe: show also what was not set and has its default.", 0,
-     0},
+     "The configurations of all brokers together; short for --entity-type brokers "
+     "--entity-default.",
+     0, 0},
+    {"all", OPT_FLAG, NULL,
+     "With --describe: show also the configurations that are not set, with their defaults.", 0, 0},
     {"add-config", OPT_LIST, "name=value,...",
      "With --alter: set these configurations. A value with commas stands in brackets: "
      "cleanup.policy=[compact,delete].",

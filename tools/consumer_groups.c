@@ -31,7 +31,8 @@ static const struct opt_spec specs[] = {
      0},
     {"list", OPT_FLAG, NULL, "List the names of all consumer groups.", 0, 0},
     {"describe", OPT_FLAG, NULL,
-     "Show for each partition of a group the committed offset and how many records lie behind it.",
+     "Show for each partition of a group the committed offset and the lag: the number of records "
+     "from that offset on.",
      0, 0},
     {"explain", OPT_FLAG, NULL,
      "Show the state of a group and its latest rebalances with their reasons, as its coordinator "
@@ -77,7 +78,7 @@ static const struct opt_spec specs[] = {
     {"to-earliest", OPT_FLAG, NULL, "With --reset-offsets: set each partition to its first record.",
      0, 0},
     {"to-latest", OPT_FLAG, NULL,
-     "With --reset-offsets: set each partition behind its last record.", 0, 0},
+     "With --reset-offsets: set each partition to the offset after its last record.", 0, 0},
     {"to-current", OPT_FLAG, NULL,
      "With --reset-offsets: set each partition to the offset that is committed now.", 0, 0},
     {"shift-by", OPT_INT, "number",

@@ -31,7 +31,7 @@ static const struct opt_spec specs[] = {
 
 static const struct opt_command command = {
     .name = "get-offsets",
-    .summary = "prints topic:partition:offset, with the offset behind the last record unless "
+    .summary = "prints topic:partition:offset; the offset is the one after the last record unless "
                "--time is given.",
     .specs = specs,
     .spec_count = ARRAY_LEN(specs),

@@ -225,11 +225,10 @@ enum err reset_parse_datetime(const char *text, int64_t *ms_out, struct errtext 
     }
     ok = ok && take_zone(&p, &zone_s) && *p == '\0';
     if (!ok) {
-        errtext_set(
-            why,
-            "'%s' is not a time: YYYY-MM-DDTHH:mm:SS.sss is expected (UTC, or with a zone like "
-            "+02:00 behind it), for example 2024-05-01T13:00:00.000",
-            text);
+        errtext_set(why,
+                    "'%s' is not a time: YYYY-MM-DDTHH:mm:SS.sss is expected (in UTC, or followed "
+                    "by a zone like +02:00), for example 2024-05-01T13:00:00.000",
+                    text);
         return ERR_INVALID;
     }
     tm.tm_year = year - 1900;

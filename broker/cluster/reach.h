@@ -6,7 +6,8 @@
 
 #include "broker/broker.h"
 
-/* Looks on a thread of its own, which nobody waits for: a name may take long to resolve. */
+/* Starts the look in a thread of its own and returns at once: a name may take long to resolve.
+ * Nobody waits for the thread to end. */
 void reach_check(const struct broker *b);
 
 #endif

@@ -106,7 +106,7 @@ static void warn_unknown(const char *name)
     const struct option *near = optab_nearest(&config_options, name);
 
     if (near != NULL)
-        SLOG(WARN, "config", "unknown option", KV_S("option", name),
+        SLOG(WARN, "config", "unknown option, it has no effect", KV_S("option", name),
              KV_S("did_you_mean", near->name));
     else
         SLOG(WARN, "config", "unknown option, it has no effect; no known option has a similar name",
@@ -122,7 +122,7 @@ static enum err check_listener_option(const struct props *p, const struct prop *
     const struct prop *general = option == NULL ? NULL : props_find(p, option + 1);
 
     if (option == NULL || strncmp(option + 1, "ssl.", 4) != 0) {
-        SLOG(WARN, "config", "options of single listeners have no effect in this version",
+        SLOG(WARN, "config", "an option for one listener has no effect in this version",
              KV_S("option", q->key));
         return ERR_OK;
     }
@@ -406,8 +406,9 @@ static void bring_into_limits(struct config *c)
         (void)snprintf(text, sizeof text, "%" PRId64, used);
         MUST(optab_set(o, c, text, NULL) == ERR_OK);
         if (given >= 0) /* negative ones are a way to say none */
-            SLOG(WARN, "config", "value is beyond what is possible here", KV_S("option", o->name),
-                 KV_I("given", given), KV_I("used", used));
+            SLOG(WARN, "config",
+                 "value is outside the range that works here, the nearest one in it is used",
+                 KV_S("option", o->name), KV_I("given", given), KV_I("used", used));
     }
 }
 
@@ -512,15 +513,19 @@ static void apply_dynamic(struct config *c, const struct props *p, enum config_s
         const struct option *o = optab_find(&config_options, str_of(p->list[i].key));
         struct errtext why;
         if (o != NULL && (o->flags & OPTION_STOPS) != 0)
-            SLOG(WARN, "config", "this option in ZooKeeper is not possible and has no effect",
+            SLOG(WARN, "config",
+                 "an option set in ZooKeeper is not possible in this version and has no effect",
                  KV_S("option", o->name), KV_S("why", o->why));
         else if (o == NULL)
             warn_unknown(p->list[i].key);
         else if ((o->flags & OPTION_DYNAMIC) == 0)
-            SLOG(WARN, "config", "option cannot be changed while running",
+            SLOG(WARN, "config",
+                 "an option set in ZooKeeper cannot be changed while the broker runs, and has no "
+                 "effect",
                  KV_S("option", p->list[i].key));
         else if (set_option(c, o, p->list[i].value, source, &why) != ERR_OK)
-            SLOG(WARN, "config", "dynamic option is ignored", KV_S("error", why.text));
+            SLOG(WARN, "config", "an option set in ZooKeeper is not valid and has no effect",
+                 KV_S("error", why.text));
     }
 }
 
@@ -544,7 +549,9 @@ struct config *config_with_dynamic(const struct config *base, const struct props
     apply_dynamic(c, cluster, CONFIG_SOURCE_DYNAMIC_DEFAULT);
     apply_dynamic(c, own, CONFIG_SOURCE_DYNAMIC_BROKER);
     if (config_finish(c, &why) != ERR_OK) {
-        SLOG(WARN, "config", "dynamic options are ignored", KV_S("error", why.text));
+        SLOG(WARN, "config",
+             "the options set in ZooKeeper are not valid together, none of them has an effect",
+             KV_S("error", why.text));
         config_free(&c);
         c = config_static_copy(base);
         MUST(config_finish(c, NULL) == ERR_OK); /* the start had accepted these */

@@ -57,10 +57,13 @@ static void tell(const struct entity *e, const struct coord_result *r)
     struct errtext why = {""};
 
     if (r->err != ERR_OK && r->err != ERR_NOT_FOUND)
-        SLOG(WARN, "config", "cannot read a changed config", KV_S("path", r->path), KV_ERR(r->err));
+        SLOG(WARN, "config",
+             "cannot read a changed config in ZooKeeper, the former one stays in effect",
+             KV_S("path", r->path), KV_ERR(r->err));
     else if (r->err == ERR_OK && zkdoc_config_parse(r->data, &a, &config, &why) != ERR_OK)
-        SLOG(ERROR, "config", "ignoring a broken config", KV_S("path", r->path),
-             KV_S("reason", why.text));
+        SLOG(ERROR, "config",
+             "a changed config in ZooKeeper is not valid, the former one stays in effect",
+             KV_S("path", r->path), KV_S("reason", why.text));
     else
         cc->on_change(cc->arg, e->change.type, e->change.name, &config);
     arena_fini(&a);
@@ -84,8 +87,9 @@ static void read_entity(struct config_changes *cc, struct bytes notification, co
     struct errtext why = {""};
 
     if (zkdoc_config_change_parse(notification, &e->arena, &e->change, &why) != ERR_OK) {
-        SLOG(WARN, "config", "ignoring a broken notification", KV_S("path", path),
-             KV_S("reason", why.text));
+        SLOG(WARN, "config",
+             "a notification of a config change in ZooKeeper is not valid, nothing is changed",
+             KV_S("path", path), KV_S("reason", why.text));
         arena_fini(&e->arena);
         mem_free(e);
         return;
@@ -142,7 +146,7 @@ static void notification_got(void *arg, const struct coord_result *r)
             read_entity(cc, r->data, r->path);
         purge_if_old(cc, r);
     } else if (!cc->is_stopped && r->err != ERR_NOT_FOUND) {
-        SLOG(WARN, "config", "cannot read a config change in ZooKeeper", KV_S("path", r->path),
+        SLOG(WARN, "config", "cannot read a notification of a config change", KV_S("path", r->path),
              KV_ERR(r->err));
     }
     unref(cc);
@@ -202,7 +206,7 @@ static void listed(void *arg, const struct coord_result *r)
         if (r->err == ERR_OK)
             take(cc, r);
         else if (r->err != ERR_CLOSED)
-            SLOG(WARN, "config", "cannot list the config changes in ZooKeeper", KV_ERR(r->err));
+            SLOG(WARN, "config", "cannot list the notifications of config changes", KV_ERR(r->err));
         if (cc->look_again)
             look(cc);
     }
@@ -279,8 +283,8 @@ enum err config_changes_load(struct coord *c, const char *type, config_changed o
         code = zkadmin_read_entity_configs(c, type, entities, count, &a, why);
     for (int32_t i = 0; code == KE_NONE && i < count; i++) {
         if (entities[i].error != KE_NONE)
-            SLOG(ERROR, "config", "ignoring a broken config", KV_S("type", type),
-                 KV_S("name", entities[i].name));
+            SLOG(ERROR, "config", "a config in ZooKeeper is not valid and has no effect",
+                 KV_S("type", type), KV_S("name", entities[i].name));
         else if (entities[i].config.count > 0)
             on_config(arg, type, entities[i].name, &entities[i].config);
     }

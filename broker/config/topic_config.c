@@ -155,8 +155,8 @@ void topic_config_make_lenient(const struct config *c, struct str topic,
     values_default(c, &v);
     for (size_t i = 0; i < count; i++)
         if (apply(&v, &overrides[i], &why) != ERR_OK)
-            SLOG(WARN, "config", "stored topic config is ignored", KV_STR("topic", topic),
-                 KV_S("error", why.text));
+            SLOG(WARN, "config", "a topic config in ZooKeeper is not valid and has no effect",
+                 KV_STR("topic", topic), KV_S("error", why.text));
     to_log_config(&v, out);
     if (str_eq_z(topic, "__consumer_offsets"))
         out->early_roll_bytes = c->kafuka_offsets_compact_bytes;

@@ -112,7 +112,7 @@ static const char *form_text(const struct option *o)
     case FORM_NOT_EMPTY:
         return "not empty";
     case FORM_VERSION:
-        return "a version of Kafka, as 2.8 or 3.9-IV0";
+        return "a version of Kafka, such as 2.8 or 3.9-IV0";
     case FORM_REPLICAS:
         return "partition:broker,partition:broker,... or * for all";
     case FORM_HOST_COUNTS:

@@ -100,7 +100,8 @@ static void warm_done(struct mail *m)
     c->is_warming = false;
     if (!c->is_closed) {
         if (w->errnum != 0) {
-            SLOG_EVERY(1000, ERROR, "net", "cannot read a segment for an answer",
+            SLOG_EVERY(1000, ERROR, "net",
+                       "cannot read a segment file for an answer, closing its connection",
                        KV_S("errno", strerror(w->errnum)));
             conn_end(c, CONN_END_ERROR, w->errnum);
         } else {

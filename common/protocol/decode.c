@@ -402,8 +402,9 @@ enum err kp_decode(const struct kp_schema *s, int16_t version, struct bytes in, 
     enum err rc = kp_decode_prefix(s, version, in, a, out, &used, why);
 
     if (UNLIKELY(rc == ERR_OK && (int64_t)used < in.len))
-        SLOG(DEBUG, "protocol", "bytes behind a message are ignored", KV_S("message", s->name),
-             KV_I("version", version), KV_I("bytes", in.len - (int64_t)used));
+        SLOG(DEBUG, "protocol", "bytes after the end of a message are ignored",
+             KV_S("message", s->name), KV_I("version", version),
+             KV_I("bytes", in.len - (int64_t)used));
     return rc;
 }
 

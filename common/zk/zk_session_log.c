@@ -59,7 +59,7 @@ void zk_session_log_line(const char *line)
     lock_take(&last_lock);
     (void)snprintf(last, sizeof last, "%.*s", (int)size_min(n, LAST_BYTES - 1), text);
     lock_release(&last_lock);
-    SLOG_EVERY(LOG_INTERVAL_MS, WARN, "zk", "client library reports",
+    SLOG_EVERY(LOG_INTERVAL_MS, WARN, "zk", "the ZooKeeper client library reports",
                KV_STR("text", ((struct str){text, (int32_t)size_min(n, LAST_BYTES)})));
 }
 

@@ -181,8 +181,9 @@ static void broker_got(void *arg, int32_t i, const struct coord_result *r)
     long id = strtol(b->names[i], &end, 10);
     if (*end != 0 || id < 0 || id > INT32_MAX ||
         zkdoc_broker_parse(r->data, b->arena, &to->doc, &why) != ERR_OK) {
-        SLOG(WARN, "zk", "ignoring a broken broker registration", KV_S("path", r->path),
-             KV_S("error", why.text));
+        SLOG(WARN, "zk",
+             "a broker's registration in ZooKeeper is not valid, the broker is left out",
+             KV_S("path", r->path), KV_S("error", why.text));
         return;
     }
     to->id = (int32_t)id;

@@ -131,7 +131,7 @@ def test_wrong_arguments_are_status_2_and_the_help_is_complete(tmp_path):
 
 def test_an_unknown_option_is_a_warning_with_the_nearest_name(make_cluster):
     c = make_cluster(count=1, options={"log.retention.hour": 5})
-    assert re.search(r"WARN .*unknown option option=log.retention.hour did_you_mean=log.retention.hours", c.brokers[0].log_text())
+    assert re.search(r"WARN .*unknown option, it has no effect option=log.retention.hour did_you_mean=log.retention.hours", c.brokers[0].log_text())
 
 
 def test_options_without_effect_are_one_line_and_those_in_zookeeper_stop_nothing(make_cluster):

@@ -62,8 +62,8 @@ int admin_start_at(struct admin *a, const struct opts *o, const char *bootstrap,
                    const char *command_config);
 void admin_close(struct admin *a);
 
-/* Connects to an address and keeps the connection as node's (-1: a bootstrap address). progress:
- * NULL or told how far it came. See bclient_open. */
+/* Connects to an address and keeps the connection as the one to broker node (-1: to a bootstrap
+ * address). *progress, unless NULL, says how far the attempt came. Errors as of bclient_open. */
 NODISCARD enum err admin_connect(struct admin *a, int32_t node, const char *host, int32_t port,
                                  struct bclient_progress *progress, struct bclient **out,
                                  struct errtext *why);

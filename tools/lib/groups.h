@@ -71,11 +71,13 @@ NODISCARD enum err groups_describe(struct admin *a, int64_t deadline_ms, struct 
 /* What groups[i] have committed; a group with an error is left out. */
 NODISCARD enum err groups_read_commits(struct admin *a, int64_t deadline_ms, struct group *groups,
                                        int32_t count, struct errtext *why);
-/* Commits as nobody's member: only for groups without members. commits: sorted; errors[i] is that
- * of each. A code for the whole; when it is KE_NONE look at errors. groups_delete_offsets alike. */
+/* Commits offsets without being a member, which a coordinator takes only for groups that have none.
+ * commits are sorted. Returns the error of the whole request; when that is KE_NONE, errors[i] is
+ * the error of commits[i]. */
 NODISCARD int16_t groups_commit(struct admin *a, int64_t deadline_ms, const char *name,
                                 const struct group_commit *commits, int32_t count, int16_t *errors);
 NODISCARD int16_t groups_delete(struct admin *a, int64_t deadline_ms, const char *name);
+/* Deletes what the group has committed for list[i]. Errors as of groups_commit. */
 NODISCARD int16_t groups_delete_offsets(struct admin *a, int64_t deadline_ms, const char *name,
                                         const struct group_partition *list, int32_t count,
                                         int16_t *errors);

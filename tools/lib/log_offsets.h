@@ -31,11 +31,11 @@ NODISCARD enum err log_list_offsets(struct admin *a, struct log_partition *list,
                                     int64_t time, struct errtext *why);
 
 /* For each with offset >= 0 and error KE_NONE: sets timestamp_ms to the time of the first record
- * that is kept at or behind the offset. Best effort with bounded work: some hundred records are
- * fetched, a few KiB each; others keep -1. */
+ * that is kept at the offset or after it. Best effort: it sends a bounded number of fetch requests,
+ * which ask for 32 KiB of each partition; what they do not bring keeps -1. */
 void log_read_times(struct admin *a, struct log_partition *list, int32_t count);
 
-/* The time of the first record at or behind offset in n fetched bytes, which may end in a cut
+/* The time of the first record at offset or after it in n fetched bytes, which may end in a cut
  * batch; -1: not to be seen. Pure. */
 int64_t log_first_time(const uint8_t *p, size_t n, int64_t offset);
 

@@ -45,15 +45,16 @@ void zkc_fetch_set_lease(struct zkc_fetch *f, int64_t lease_ms);
  * is started (after OUT_OF_RANGE) moves it to offset. */
 void zkc_fetch_start(struct zkc_fetch *f, const char *topic, int32_t partition,
                      struct zkc_stream *s, int64_t offset, uint32_t seq);
-/* Nothing more is handed out; STOPPED with seq is collected when what was handed out is done, or
- * after drain_max_ms. */
+/* Nothing more is handed out. When what was handed out is done, or after drain_max_ms,
+ * zkc_fetch_collect gives STOPPED with seq. */
 void zkc_fetch_stop(struct zkc_fetch *f, const char *topic, int32_t partition, uint32_t seq,
                     int64_t now_ms);
-/* The same without waiting and without an answer. */
+/* As zkc_fetch_stop, but at once and without a result to collect. */
 void zkc_fetch_drop(struct zkc_fetch *f, const char *topic, int32_t partition);
 /* The offset behind the last record that is done; -1: not started. */
 int64_t zkc_fetch_position(struct zkc_fetch *f, const char *topic, int32_t partition);
-/* Asks the leader for the first or last offset; RESOLVED is collected. */
+/* Asks the leader for the first offset of the partition, or for the end (from_smallest decides).
+ * zkc_fetch_collect gives the answer later, as RESOLVED with seq. */
 void zkc_fetch_resolve(struct zkc_fetch *f, const char *topic, int32_t partition, uint32_t seq);
 
 enum zkc_fetched { ZKC_FETCHED_STOPPED, ZKC_FETCHED_OUT_OF_RANGE, ZKC_FETCHED_RESOLVED };
