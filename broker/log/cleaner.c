@@ -576,7 +576,7 @@ enum err log_replace_segments(struct log *l, int32_t first, int32_t count, struc
     if (rc == ERR_OK)
         rc = rename_all(s, ".swap", "");
     if (rc != ERR_OK) { /* the next start finds out how far it came */
-        log_dir_fail(l->dir, "put a compacted segment in place", rc);
+        log_dir_fail_midway(l->dir, "put a compacted segment in place", rc);
         segment_unref(&s);
         return ERR_OFFLINE;
     }

@@ -111,16 +111,9 @@ enum err index_append(struct log_segment *s, const struct index_offset_entry *of
     enum err rc = index_load(s);
     if (rc != ERR_OK)
         return rc;
-    for (int32_t i = 0; i < offset_count; i++) {
-        be32_store(bytes + i * INDEX_OFFSET_ENTRY, (uint32_t)offsets[i].relative_offset);
-        be32_store(bytes + i * INDEX_OFFSET_ENTRY + 4, (uint32_t)offsets[i].position);
-    }
-    rc = append_bytes(s, ".index", bytes, (size_t)offset_count * INDEX_OFFSET_ENTRY,
-                      (int64_t)s->index.offset_entries * INDEX_OFFSET_ENTRY);
-    if (rc != ERR_OK)
-        return rc;
-    s->index.offset_entries += offset_count;
     s->is_index_unsynced = true;
+    /* Times first: an offset entry without the time entry that belongs to it would hide the largest
+     * timestamp from segment_scan_tail, and retention would take the segment too early. */
     for (int32_t i = 0; i < time_count; i++) {
         be64_store(bytes + i * INDEX_TIME_ENTRY, (uint64_t)times[i].timestamp_ms);
         be32_store(bytes + i * INDEX_TIME_ENTRY + 8, (uint32_t)times[i].relative_offset);
@@ -134,6 +127,15 @@ enum err index_append(struct log_segment *s, const struct index_offset_entry *of
         s->index.last_time_ms = times[time_count - 1].timestamp_ms;
         s->index.last_time_offset = s->base_offset + times[time_count - 1].relative_offset;
     }
+    for (int32_t i = 0; i < offset_count; i++) {
+        be32_store(bytes + i * INDEX_OFFSET_ENTRY, (uint32_t)offsets[i].relative_offset);
+        be32_store(bytes + i * INDEX_OFFSET_ENTRY + 4, (uint32_t)offsets[i].position);
+    }
+    rc = append_bytes(s, ".index", bytes, (size_t)offset_count * INDEX_OFFSET_ENTRY,
+                      (int64_t)s->index.offset_entries * INDEX_OFFSET_ENTRY);
+    if (rc != ERR_OK)
+        return rc;
+    s->index.offset_entries += offset_count;
     return ERR_OK;
 }
 

@@ -16,11 +16,15 @@
 
 void log_dir_fail(struct log_dir *d, const char *what, enum err rc)
 {
-    if (rc == ERR_NO_DESCRIPTORS) {
+    if (rc == ERR_NO_DESCRIPTORS)
         SLOG_EVERY(1000, ERROR, "log", "operation failed, to be retried: no file descriptor is free",
                    KV_S("dir", d->path), KV_S("operation", what));
-        return;
-    }
+    else
+        log_dir_fail_midway(d, what, rc);
+}
+
+void log_dir_fail_midway(struct log_dir *d, const char *what, enum err rc)
+{
     if (atomic_exchange(&d->is_offline, true))
         return;
     SLOG(ERROR, "log", "log directory goes offline", KV_S("dir", d->path), KV_S("while", what),

@@ -197,7 +197,7 @@ static enum err note_aborted(struct log *l, const struct txn_completed *t)
 
     (void)fsx_thread_may_wait(did_wait);
     if (rc != ERR_OK)
-        log_dir_fail(l->dir, "write an index of aborted transactions", rc);
+        log_dir_fail_midway(l->dir, "write an index of aborted transactions", rc);
     return rc;
 }
 
@@ -285,12 +285,15 @@ int16_t log_append_validated(struct log *l, struct log_batch *b, int32_t leader_
     }
     if ((int64_t)b->len > l->config.segment_bytes)
         return KE_RECORD_LIST_TOO_LARGE;
-    if (log_roll_if_due(l, (int64_t)b->len, b->max_timestamp_ms, base, base + b->last_offset_delta,
-                        now_ms) != ERR_OK)
-        return KE_KAFKA_STORAGE_ERROR;
-    batch_patch_offset_and_epoch(b->records, base, leader_epoch);
-    if (write_batches(l, b->records, b->len) != ERR_OK ||
-        log_note_batch(l, b->records, b->len, now_ms) != ERR_OK)
+    enum err rc = log_roll_if_due(l, (int64_t)b->len, b->max_timestamp_ms, base,
+                                  base + b->last_offset_delta, now_ms);
+    if (rc == ERR_OK) {
+        batch_patch_offset_and_epoch(b->records, base, leader_epoch);
+        rc = write_batches(l, b->records, b->len);
+    }
+    if (rc == ERR_NO_DESCRIPTORS) /* nothing was written; STORAGE_ERROR would end the partition */
+        return err_to_kerr(rc);
+    if (rc != ERR_OK || log_note_batch(l, b->records, b->len, now_ms) != ERR_OK)
         return KE_KAFKA_STORAGE_ERROR;
     out->base_offset = base;
     out->last_offset = base + b->last_offset_delta;

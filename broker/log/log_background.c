@@ -106,7 +106,7 @@ enum err log_group_flush(struct log_manager *m, struct log_group *g)
         unlock_user(m, l);
         enum err one = log_flush_run_grouped(g->jobs[i]);
         if (one != ERR_OK)
-            log_dir_fail(l->dir, "flush", one);
+            log_dir_fail_midway(l->dir, "flush", one);
     }
     for (int d = 0; d < m->dir_count; d++)
         if (!log_dir_is_offline(m->dirs[d]) && log_dir_sync(m->dirs[d]) != ERR_OK)

@@ -224,7 +224,7 @@ void log_flush_end(struct log *l, struct log_flush_job **jp, enum err rc)
 
     *jp = NULL;
     if (rc != ERR_OK) {
-        log_dir_fail(l->dir, "flush", rc);
+        log_dir_fail_midway(l->dir, "flush", rc);
     } else if (j->generation == l->generation) {
         l->recovery_point = i64_max(l->recovery_point, j->end_offset);
         l->flushed_mono_ms = clock_mono_ms();

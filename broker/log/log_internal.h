@@ -22,8 +22,12 @@ struct log_dir {
     bool was_clean;
     bool is_failure_told; /* manager's thread only */
 };
-/* Takes the dir offline, once, with a log line (not for NO_DESCRIPTORS: the disk is fine); the manager's thread tells the owner. Any lock. */
+/* Takes the dir offline, once, with a log line; the manager's thread tells the owner. Any lock. Not
+ * for NO_DESCRIPTORS: the disk is fine, and nothing has moved yet, so the caller may try again. */
 void log_dir_fail(struct log_dir *d, const char *what, enum err rc);
+/* The same for operations that have done a part and cannot go back: files and memory no longer say
+ * the same, whatever the reason, so the dir goes offline for NO_DESCRIPTORS too. */
+void log_dir_fail_midway(struct log_dir *d, const char *what, enum err rc);
 /* The manager's: see log_background.c. No-ops without a manager. */
 void log_manager_dir_failed(struct log_manager *m);
 void log_manager_post(struct log *l, unsigned work);

@@ -335,7 +335,7 @@ static enum err load_dir(struct log_manager *m, struct log_dir *d, struct errtex
              KV_S("after", d->was_clean ? "clean stop" : "unclean stop or first start"),
              KV_I("ms", clock_mono_ms() - began_ms));
     } else {
-        log_dir_fail(d, "load", rc);
+        log_dir_fail_midway(d, "load", rc);
         rc = ERR_OK; /* the other dirs go on */
     }
     saved_offsets_free(&ld.saved);
@@ -513,7 +513,7 @@ enum err log_manager_delete(struct log_manager *m, struct log *l)
     if (rc == ERR_OK)
         log_background_doom(m, path, l->config.file_delete_delay_ms);
     else
-        log_dir_fail(l->dir, "delete a log", rc);
+        log_dir_fail_midway(l->dir, "delete a log", rc);
     SLOG(INFO, "log", "log scheduled for deletion", KV_STR("topic", log_topic(l)),
          KV_I("partition", l->partition), KV_S("folder", path));
     mem_free(path);
@@ -534,7 +534,7 @@ static enum err close_logs(struct log_manager *m)
             continue;
         enum err rc = log_finish_writing(l);
         if (rc != ERR_OK)
-            log_dir_fail(l->dir, "close a log", rc);
+            log_dir_fail_midway(l->dir, "close a log", rc);
         else if (log_has_unflushed(l))
             log_group_add(&g, l);
     }

@@ -53,7 +53,7 @@ enum err log_remove_segments(struct log *l, int32_t from, int32_t count)
     l->generation++;
     l->is_uncleanable = false; /* what could not be cleaned may be gone */
     if (rc != ERR_OK)
-        log_dir_fail(l->dir, "remove a segment", rc);
+        log_dir_fail_midway(l->dir, "remove a segment", rc);
     log_manager_post(l, LOG_WORK_UNLINK);
     return rc;
 }
@@ -155,7 +155,7 @@ enum err log_truncate_to(struct log *l, int64_t offset, struct errtext *why)
     enum err rc = truncate_at(l, offset);
     if (rc != ERR_OK) {
         errtext_set(why, "truncate %s to %" PRId64 ": %s", l->folder->path, offset, err_reason(rc));
-        log_dir_fail(l->dir, "truncate", rc);
+        log_dir_fail_midway(l->dir, "truncate", rc);
     }
     return rc;
 }
@@ -188,7 +188,7 @@ enum err log_truncate_fully_at(struct log *l, int64_t offset, struct errtext *wh
     }
     if (rc != ERR_OK) {
         errtext_set(why, "restart %s at %" PRId64 ": %s", l->folder->path, offset, err_reason(rc));
-        log_dir_fail(l->dir, "truncate", rc);
+        log_dir_fail_midway(l->dir, "truncate", rc);
     }
     return rc;
 }

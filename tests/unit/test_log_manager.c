@@ -527,7 +527,8 @@ START_TEST(a_lack_of_descriptors_is_no_failure_of_the_disk)
     while (fd_cache_shed())
         ;
     take_descriptors();
-    ck_assert_int_eq(append(l, 1), KE_KAFKA_STORAGE_ERROR); /* it needs a new segment */
+    /* it needs a new segment; a partition goes offline for good with KAFKA_STORAGE_ERROR */
+    ck_assert_int_eq(append(l, 1), KE_REQUEST_TIMED_OUT);
     ck_assert_int_eq(log_manager_get_or_create(m, STR_LIT("t"), 1, uuid_random(),
                                                &options.defaults, true, &partition_lock, &late,
                                                &why),
@@ -546,6 +547,41 @@ START_TEST(a_lack_of_descriptors_is_no_failure_of_the_disk)
     ck_assert_int_eq(log_end_offset(log_manager_find(m, STR_LIT("t"), 0)), 3);
     ck_assert_int_eq(log_end_offset(log_manager_find(m, STR_LIT("t"), 1)), 1);
     ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+}
+END_TEST
+
+/* A flush has taken the epochs and snapshots that were to be written, a truncation has moved the
+ * end: without a way back the dir goes offline, for want of descriptors as for any other reason. */
+START_TEST(what_stops_midway_takes_the_dir_offline)
+{
+    for (int what = 0; what < 3; what++) {
+        struct log *l;
+        enum err rc;
+
+        options.dir_count = 1;
+        start();
+        l = create("t", what);
+        ck_assert_int_eq(append(l, 2), KE_NONE);
+        ck_assert_int_eq(append(l, 2), KE_NONE);
+        while (fd_cache_shed())
+            ;
+        take_descriptors();
+        if (what == 0)
+            rc = log_flush(l);
+        else if (what == 1)
+            rc = log_truncate_to(l, 2, &why);
+        else
+            rc = log_truncate_fully_at(l, 9, &why);
+        give_descriptors();
+        ck_assert_int_eq(rc, ERR_NO_DESCRIPTORS);
+        ck_assert(log_is_offline(l));
+        ck_assert_int_eq(append(l, 1), KE_KAFKA_STORAGE_ERROR);
+        ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+        start();
+        ck_assert(!m->dirs[0]->was_clean);
+        ck_assert_int_eq(log_end_offset(log_manager_find(m, STR_LIT("t"), what)), what < 2 ? 4 : 0);
+        ck_assert_int_eq(log_manager_close(&m, 1), ERR_OK);
+    }
 }
 END_TEST
 
@@ -692,6 +728,7 @@ int main(void)
     tcase_add_test(t, rolled_segments_are_flushed_in_the_background);
     tcase_add_test(t, threads_do_not_disturb_each_other);
     tcase_add_test(t, a_lack_of_descriptors_is_no_failure_of_the_disk);
+    tcase_add_test(t, what_stops_midway_takes_the_dir_offline);
     tcase_add_test(t, files_take_the_descriptors_of_files_at_rest_and_then_the_spares);
     tcase_add_test(t, a_thread_that_may_wait_waits_for_a_descriptor);
     tcase_add_test(t, many_logs_are_flushed_together);
