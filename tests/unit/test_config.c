@@ -473,6 +473,63 @@ START_TEST(overrides_come_over_the_brokers_values)
 }
 END_TEST
 
+/* Every field but early_roll_bytes, which no config sets. */
+static bool same_log_config(const struct log_config *a, const struct log_config *b)
+{
+#define SAME(field) (a->field == b->field)
+    return SAME(segment_bytes) && SAME(segment_ms) && SAME(segment_jitter_ms) &&
+           SAME(retention_bytes) && SAME(retention_ms) && SAME(flush_messages) && SAME(flush_ms) &&
+           SAME(file_delete_delay_ms) && SAME(delete_retention_ms) && SAME(min_compaction_lag_ms) &&
+           SAME(max_compaction_lag_ms) && SAME(timestamp_before_max_ms) &&
+           SAME(timestamp_after_max_ms) &&
+           !(a->min_cleanable_dirty_ratio < b->min_cleanable_dirty_ratio) &&
+           !(a->min_cleanable_dirty_ratio > b->min_cleanable_dirty_ratio) &&
+           SAME(max_message_bytes) && SAME(index_interval_bytes) && SAME(segment_index_bytes) &&
+           SAME(min_insync_replicas) && SAME(compression_type) && SAME(is_compact) &&
+           SAME(is_delete) && SAME(is_log_append_time) && SAME(preallocate) &&
+           SAME(unclean_leader_election) && SAME(downconversion_enable);
+#undef SAME
+}
+
+/* A value that is allowed and not the default; NULL: none of these is. */
+static const char *other_value(const struct option *o)
+{
+    static const char *const tries[] = {"17",   "0.25",    "false",        "true",
+                                        "zstd", "compact", "LogAppendTime"};
+    struct errtext why;
+
+    for (size_t i = 0; i < ARRAY_LEN(tries); i++)
+        if (optab_check(o, tries[i], &why) == ERR_OK && !option_is_default(o, tries[i]))
+            return tries[i];
+    return NULL;
+}
+
+START_TEST(every_topic_config_that_works_reaches_the_log)
+{
+    struct errtext why = {""};
+    struct config *c = made("zookeeper.connect=z", ERR_OK, &why);
+    struct log_config plain, lc, without_topic;
+
+    log_config_defaults(&without_topic);
+    ck_assert_int_eq(topic_config_make(c, NULL, 0, &plain, &why), ERR_OK);
+    ck_assert_msg(same_log_config(&plain, &without_topic),
+                  "log_config_defaults (broker/log/log.c) differs from the defaults of the table");
+    for (size_t i = 0; i < topic_options.count; i++) {
+        const struct option *o = &topic_options.rows[i];
+        const struct topic_override set = {o->name, other_value(o)};
+        if ((o->flags & (OPTION_NOT_YET | OPTION_IGNORED | OPTION_STOPS)) != 0)
+            continue;
+        ck_assert_msg(set.value != NULL, "add a value for %s to other_value", o->name);
+        ck_assert_int_eq(topic_config_make(c, &set, 1, &lc, &why), ERR_OK);
+        ck_assert_msg(!same_log_config(&plain, &lc),
+                      "%s=%s does not reach struct log_config: to_log_config "
+                      "(broker/config/topic_config.c), or same_log_config here",
+                      o->name, set.value);
+    }
+    config_free(&c);
+}
+END_TEST
+
 START_TEST(bad_topic_configs_are_refused_or_left_out)
 {
     static const struct topic_override bad_ones[] = {
@@ -638,6 +695,7 @@ int main(void)
     tcase_add_test(c, old_names_become_listeners);
     tcase_add_test(c, dynamic_options_come_over_static_ones_and_say_where_they_are_from);
     tcase_add_test(c, overrides_come_over_the_brokers_values);
+    tcase_add_test(c, every_topic_config_that_works_reaches_the_log);
     tcase_add_test(c, bad_topic_configs_are_refused_or_left_out);
     tcase_add_test(c, only_the_offsets_topic_is_closed_early_for_compaction);
     tcase_add_loop_test(c, an_endpoint_is_name_host_and_port, 0, ARRAY_LEN(endpoints));
