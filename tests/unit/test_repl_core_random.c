@@ -75,7 +75,7 @@ static struct world {
     int32_t leader, epoch, partition_epoch;
     int32_t isr[NODES];
     int isr_count;
-    int64_t acked, truncations, elections;
+    int64_t acked, truncations, elections, shrinks;
 } w;
 
 static uint32_t pick(uint32_t n)
@@ -268,6 +268,7 @@ static void on_isr_ask(const struct letter *l)
             error = KE_INELIGIBLE_REPLICA;
     }
     if (error == KE_NONE && l->partition_epoch == w.partition_epoch) {
+        w.shrinks += l->isr_count < w.isr_count;
         memcpy(w.isr, l->isr, sizeof w.isr);
         w.isr_count = l->isr_count;
         w.partition_epoch++;
@@ -667,7 +668,7 @@ START_TEST(acknowledged_records_survive_every_history)
     const char *one = getenv("SEED");
     const char *many = getenv("SEEDS");
     uint64_t seeds = many == NULL ? 100 : strtoull(many, NULL, 10);
-    int64_t acked = 0, truncations = 0, elections = 0;
+    int64_t acked = 0, truncations = 0, elections = 0, shrinks = 0;
 
     for (uint64_t seed = 1; seed <= seeds; seed++) {
         if (one != NULL)
@@ -676,6 +677,7 @@ START_TEST(acknowledged_records_survive_every_history)
         acked += w.acked;
         truncations += w.truncations;
         elections += w.elections;
+        shrinks += w.shrinks;
         if (one != NULL)
             return;
     }
@@ -683,6 +685,7 @@ START_TEST(acknowledged_records_survive_every_history)
     ck_assert_int_gt(acked, 1000);
     ck_assert_int_gt(truncations, 50);
     ck_assert_int_gt(elections, 500);
+    ck_assert_int_gt(shrinks, 20);
 }
 END_TEST
 

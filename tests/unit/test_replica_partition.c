@@ -158,6 +158,8 @@ static void dir_failed(void *arg, const char *dir)
     replicas_dir_failed(b->replicas, dir);
 }
 
+static int64_t lag_time_max_ms; /* of the brokers to start */
+
 static void broker_start(int i)
 {
     struct broker_here *b = &brokers[i];
@@ -176,7 +178,7 @@ static void broker_start(int i)
                                  .loops = b->loops,
                                  .loop_count = 2,
                                  .listener_name = "PLAINTEXT",
-                                 .limits = {.lag_time_max_ms = 30000},
+                                 .limits = {.lag_time_max_ms = lag_time_max_ms},
                                  .hw_checkpoint_interval_ms = 5000,
                                  .fetchers_per_leader = 1,
                                  .fetch_partition_max_bytes = 1 << 20,
@@ -222,6 +224,7 @@ static void setup(void)
     ctl.id = -1;
     ctl.requests = 0;
     roles[0] = 0;
+    lag_time_max_ms = 30000;
     log_config_defaults(&config);
     config.min_insync_replicas = 1;
     topic_id = uuid_random();
@@ -1037,6 +1040,23 @@ START_TEST(a_follower_that_stays_away_is_dropped_and_hw_goes_on)
 }
 END_TEST
 
+START_TEST(the_lag_timer_finds_a_follower_that_does_not_fetch)
+{
+    broker_stop(0);
+    lag_time_max_ms = 200;
+    broker_start(0);
+    ctl.id = 1;
+    lead(0, 1, 0);
+    ck_assert_int_eq(produce(0, 5, 1), KE_NONE);
+    await_request(1);
+    ck_assert_int_eq(ctl.isr_count, 1);
+    answer(KE_NONE, KE_NONE);
+    while (info_of(0).high_watermark != 5)
+        usleep(1000);
+    ck_assert_int_eq(info_of(0).isr_count, 1);
+}
+END_TEST
+
 START_TEST(orders_are_judged_by_their_epochs)
 {
     static const int32_t others[] = {3, 4};
@@ -1291,6 +1311,7 @@ int main(void)
     tcase_add_test(t, a_follower_that_joins_late_asks_for_the_isr);
     tcase_add_test(t, an_idle_follower_is_looked_at_again_when_it_may_join_or_the_start_has_moved);
     tcase_add_test(t, a_follower_that_stays_away_is_dropped_and_hw_goes_on);
+    tcase_add_test(t, the_lag_timer_finds_a_follower_that_does_not_fetch);
     tcase_add_test(t, orders_are_judged_by_their_epochs);
     tcase_add_test(t, many_partitions_in_one_order_some_of_them_twice);
     tcase_add_test(t, a_stopped_replica_comes_back_and_a_deleted_one_is_made_anew);
