@@ -154,7 +154,7 @@ def test_options_without_effect_are_one_line_and_those_in_zookeeper_stop_nothing
     zk.stop()
     zk.close()
     b.start()
-    wait_until(lambda: re.search(r"WARN .*is not possible and has no effect option=authorizer.class.name", b.log_text()), 30, "the line of it")
+    wait_until(lambda: re.search(r"WARN .*is not possible in this version and has no effect option=authorizer.class.name", b.log_text()), 30, "the line of it")
 
 
 def test_port_0_is_any_and_is_printed(make_cluster):
