@@ -52,6 +52,7 @@ extern struct partition parts[PARTITIONS];
 extern struct partition offsets_part; /* of __consumer_offsets, once it leads */
 extern pthread_barrier_t append_gate; /* when use_gate: heavy appends wait here */
 extern bool use_gate;
+extern _Atomic int authorize_calls; /* how often it was asked, since the start */
 extern bool is_controller, is_authorized; /* what the modules say when they are asked */
 extern _Atomic int released;              /* ranges of logs */
 extern _Atomic int reads_gated;           /* conversions that read; they wait while use_read_gate */
