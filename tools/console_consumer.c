@@ -40,8 +40,8 @@ static const struct opt_spec specs[] = {
      "deleted at its end.",
      0, 0},
     {"from-beginning", OPT_FLAG, NULL,
-     "Begin with the oldest record of each partition; a group only where it has committed no "
-     "offset yet.",
+     "Begin with the oldest record of each partition; with --group only in the partitions for "
+     "which the group has committed no offset yet.",
      0, 0},
     {"partition", OPT_INT, "number", "Read only this partition of --topic.", 0, INT32_MAX},
     {"offset", OPT_TEXT, "offset",

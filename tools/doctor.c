@@ -24,7 +24,8 @@ static const struct opt_spec specs[] = {
      "A properties file for the connection: security.protocol, ssl.ca.location and the like.", 0,
      0},
     {"zookeeper", OPT_TEXT, "host:port,.../chroot",
-     "Compare also with the brokers that are registered in this ZooKeeper.", 0, 0},
+     "Also compare the brokers that were found with those that are registered in this ZooKeeper.",
+     0, 0},
     {"timeout-ms", OPT_INT, "ms",
      "How long one step may take (default 3000); all steps together take at most six times as "
      "long.",

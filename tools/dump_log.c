@@ -32,7 +32,9 @@ static const struct opt_spec specs[] = {
     {"value-decoder-class", OPT_DEPRECATED, "class", "values are printed as they are", 0, 0},
     {"key-decoder-class", OPT_DEPRECATED, "class", "keys are printed as they are", 0, 0},
     {"offsets-decoder", OPT_FLAG, NULL,
-     "Print the records of __consumer_offsets as what they say: commits and groups.", 0, 0},
+     "Print what the records of __consumer_offsets mean: committed offsets and the states of "
+     "groups.",
+     0, 0},
     {"transaction-log-decoder", OPT_DEPRECATED_FLAG, NULL, "values are printed as they are", 0, 0},
 };
 

@@ -17,7 +17,7 @@ static const struct opt_spec specs[] = {
     {"partitions", OPT_TEXT, "0,1,...", "Print the offsets of these partitions only.", 0, 0},
     {"topic-partitions", OPT_TEXT, "topic:0-3,...",
      "Print the offsets of these topics or partitions: topic, topic:partition, topic:from-to "
-     "(without to), topic:from-, :partition.",
+     "(from included, to not), topic:from-, or :partition for that partition of all topics.",
      0, 0},
     {"time", OPT_TEXT, "time",
      "Which offset is printed: latest or -1 (the default), earliest or -2, max-timestamp or -3, or "

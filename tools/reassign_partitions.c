@@ -36,8 +36,8 @@ static const struct opt_spec specs[] = {
      "way, remove the throttles.",
      0, 0},
     {"cancel", OPT_FLAG, NULL,
-     "Stop what is under way of the reassignment in --reassignment-json-file: the partitions keep "
-     "their old replicas. Removes the throttles.",
+     "Stop the reassignments of the partitions in --reassignment-json-file that are under way: "
+     "these partitions keep their old replicas. Removes the throttles.",
      0, 0},
     {"list", OPT_FLAG, NULL, "List all reassignments that are under way.", 0, 0},
     {"reassignment-json-file", OPT_TEXT, "file",
@@ -68,8 +68,9 @@ static const struct opt_spec specs[] = {
      "Without effect, as there are none yet.",
      0, INT64_MAX},
     {"bootstrap-controller", OPT_TEXT, "host:port,...",
-     "Only Kafka clusters with KRaft controllers have these: refused, use --bootstrap-server.", 0,
-     0},
+     "Refused, as only Kafka clusters with KRaft controllers have such addresses: use "
+     "--bootstrap-server.",
+     0, 0},
 };
 
 static const struct opt_command command = {

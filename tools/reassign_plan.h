@@ -52,15 +52,15 @@ void reassign_print_ids(struct reassign_ids list, struct buf *out); /* "0,1,2" *
 void reassign_print_json(const struct reassign_plan *p, struct buf *out);
 
 /* New replicas for all partitions of the topics in current (sorted) on these brokers, each topic
- * with as many replicas as its first partition has; the next topic begins with the broker behind
+ * with as many replicas as its first partition has; the next topic begins with the broker after
  * the last one's, so that leaders are spread evenly. INVALID with text (placement_assign). */
 NODISCARD enum err reassign_propose(const struct reassign_plan *current,
                                     const struct placement_broker *brokers, int32_t broker_count,
                                     struct arena *a, struct reassign_plan *out,
                                     struct errtext *why);
 
-/* Which broker copies from which, in the moves under way and in the proposed ones. Where both concern
- * a partition, its destinations are the proposed ones. */
+/* Which broker copies from which, in the moves under way and in the proposed ones. Where both
+ * concern a partition, its destinations are the proposed ones. */
 struct reassign_flow {
     const char *topic;
     int32_t partition;

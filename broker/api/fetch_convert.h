@@ -22,7 +22,7 @@ struct fetch_conversion_part {
     int64_t bytes_max;      /* of this part */
     /* result */
     struct buf out;
-    int64_t next_offset; /* behind what was looked at: where to go on when out is empty */
+    int64_t next_offset; /* after what was looked at: where to go on when out is empty */
     int16_t error;       /* KE_CORRUPT_MESSAGE, KE_UNSUPPORTED_COMPRESSION_TYPE,
                             KE_MESSAGE_TOO_LARGE, KE_KAFKA_STORAGE_ERROR; out is empty then */
 };

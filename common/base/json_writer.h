@@ -35,7 +35,7 @@ void json_write_int_text(struct json_writer *w, const char *key, int64_t n); /* 
 void json_write_bool(struct json_writer *w, const char *key, bool b);
 void json_write_null(struct json_writer *w, const char *key);
 void json_write_ints(struct json_writer *w, const char *key, const int32_t *n, int32_t count);
-/* An item that somebody else writes to w->out behind this call. */
+/* An item that somebody else writes to w->out after this call. */
 void json_write_raw(struct json_writer *w, const char *key);
 
 /* Only a string with its quotes. What is not UTF-8 becomes U+FFFD, a byte each. */

@@ -57,7 +57,7 @@ struct buf {
 /* Asserts that the content fits. */
 void buf_check(const struct buf *b);
 void buf_fini(struct buf *b);
-void buf_reserve(struct buf *b, size_t more); /* room for that many bytes behind len */
+void buf_reserve(struct buf *b, size_t more); /* room for that many bytes after len */
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_printf(struct buf *b, const char *fmt, ...)
     __attribute__((format(printf, 2, 3))); /* no terminator is counted */

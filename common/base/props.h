@@ -25,7 +25,7 @@ const char *props_get(const struct props *p, const char *key, const char *otherw
 /* "true" or "false", in any case; otherwise when it is not set. INVALID with text. */
 NODISCARD enum err props_bool(const struct props *p, const char *key, bool otherwise, bool *out,
                               struct errtext *why);
-/* "key=value"; a word without '=' is INVALID with text. Text behind the first '=' is the value. */
+/* "key=value"; a word without '=' is INVALID with text. Text after the first '=' is the value. */
 NODISCARD enum err props_add_pair(struct props *p, const char *pair, struct errtext *why);
 /* Adds what text holds. INVALID with text that names the line: a bad \u escape, an empty key, a
  * zero byte. What was before the fault is added. */

@@ -5,7 +5,7 @@
 
 #include "common/base/base.h"
 
-/* With "-<partition>" and "-delete" behind it, it is still the name of a file. */
+/* Followed by "-<partition>" and "-delete" it is still the name of a file. */
 enum { TOPIC_NAME_MAX = 249 };
 
 /* What is wrong with a name, as a sentence about "a topic name"; NULL: nothing. */

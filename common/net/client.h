@@ -15,14 +15,14 @@ struct client;
 struct tls_context;
 
 /* Why a connection ended. REFUSED and CONNECT_TIMEOUT are evidence of a dead peer
- * (docs/decisions/0005), RESET and EOF are when the connection had stood. */
+ * (docs/decisions/0005); RESET and EOF are it too if the connection had been established. */
 enum client_end {
     CLIENT_REFUSED,         /* connect: ECONNREFUSED */
     CLIENT_UNREACHABLE,     /* connect: any other error; see errnum */
     CLIENT_UNRESOLVED,      /* the name is unknown, or not known in connect_timeout_ms */
     CLIENT_CONNECT_TIMEOUT, /* no SYN-ACK, or no end of the TLS handshake, in connect_timeout_ms */
-    CLIENT_RESET,           /* stood, then ECONNRESET, EPIPE or another socket error */
-    CLIENT_EOF,             /* stood, then closed by the peer */
+    CLIENT_RESET,           /* established, then ECONNRESET, EPIPE or another socket error */
+    CLIENT_EOF,             /* established, then closed by the peer */
     CLIENT_REQUEST_TIMEOUT, /* a response did not come within its request's timeout */
     CLIENT_BAD_FRAME,       /* size out of range, unknown correlation id, no memory for it */
     CLIENT_TLS_FAILED       /* handshake or record failure; the log says which */

@@ -98,7 +98,7 @@ void conn_peer_subject(const struct conn *c, char *out, size_t out_size);
 void conn_close(struct conn *c);
 /* Closes as soon as all that was answered before is sent. */
 void conn_close_after_replies(struct conn *c);
-/* From on_frame: puts the exchange behind those before it. */
+/* From on_frame: puts the exchange at the end of the order of answers. */
 void conn_begin(struct conn *c, struct exchange *x, struct frame *f, bool may_overlap);
 /* Answers: bytes (taken; without the frame's size field, which is written here) with ranges[i]
  * inserted before bytes offset holes[i] (rising). Both arrays are copied. count 0: bytes only.
@@ -106,7 +106,7 @@ void conn_begin(struct conn *c, struct exchange *x, struct frame *f, bool may_ov
  * everything is released. */
 void conn_reply(struct exchange *x, struct buf *bytes, const struct conn_range *ranges,
                 const size_t *holes, size_t count, const struct conn_server *server);
-void conn_reply_none(struct exchange *x); /* no answer is sent; those behind it may go */
+void conn_reply_none(struct exchange *x); /* no answer is sent; those after it may go */
 /* After on_cancel (or without a connection): ends the exchange. */
 void conn_abandon(struct exchange *x);
 /* Reads nothing for ms from now on: throttling. */

@@ -104,7 +104,7 @@ void conn_drop_unsent(struct conn *c);
 
 /* ---- conn_write.c */
 
-/* Takes r: it is sent behind what is queued. */
+/* Takes r: it is sent after what is queued. */
 void conn_queue(struct conn *c, struct conn_reply_bytes *r);
 /* Asks for the event that the socket takes more. */
 void conn_wait_writable(struct conn *c);

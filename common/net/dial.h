@@ -12,8 +12,8 @@ struct dial_progress {
 };
 
 /* Tries each address of host in turn. fd_out: non-blocking, without delay of small writes, the
- * caller's to close; -1 on error. progress: NULL or filled. UNREACHABLE (no such name, refused) or
- * TIMEOUT, with text that names host and port. */
+ * caller's to close; -1 on error. *progress is filled unless it is NULL. UNREACHABLE (no such name,
+ * refused) or TIMEOUT, with text that names host and port. */
 NODISCARD enum err dial(const char *host, int32_t port, int64_t timeout_ms, int *fd_out,
                         struct dial_progress *progress, struct errtext *why);
 /* OK when fd is ready for events (of poll), TIMEOUT at the deadline (of clock_mono_ms). */

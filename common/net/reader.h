@@ -11,7 +11,7 @@ struct reader {
     size_t frame_max;
     struct frame_block *block; /* received bytes [start, end) */
     size_t start, end;
-    struct frame_block *next; /* the bytes behind a large frame that the same read brought */
+    struct frame_block *next; /* the bytes after a large frame that the same read brought */
     size_t next_end;
 };
 void reader_fini(struct reader *r);

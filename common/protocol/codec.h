@@ -17,12 +17,12 @@
 struct kp_schema; /* generated tables; see codec.c */
 
 /* Decodes the message at the start of in. out: struct kp_X, fully set. Counts and lengths are
- * checked against the bytes that are left before anything is allocated. Bytes behind the message
+ * checked against the bytes that are left before anything is allocated. Bytes after the message
  * are ignored, as Kafka does, with a debug line: librdkafka 2.15 sends some. PROTOCOL with text:
  * not a valid message; NO_MEMORY: the arena's limit. */
 NODISCARD enum err kp_decode(const struct kp_schema *s, int16_t version, struct bytes in,
                              struct arena *a, void *out, struct errtext *why);
-/* As kp_decode, but tells what it read: used_out bytes. For headers and embedded messages, behind
+/* As kp_decode, but tells what it read: used_out bytes. For headers and embedded messages, after
  * which something may follow. */
 NODISCARD enum err kp_decode_prefix(const struct kp_schema *s, int16_t version, struct bytes in,
                                     struct arena *a, void *out, size_t *used_out,

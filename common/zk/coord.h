@@ -97,7 +97,7 @@ struct coord_op {
  *     that ends so did not take effect
  *   LIMIT: too many calls wait; TOO_LARGE: over COORD_DATA_BYTES_MAX; INVALID: a path; UNREACHABLE
  *     (_wait forms only): no connection for connection_timeout_ms, nothing was sent
- * Of a failed multi, op_errs holds OK for the ops before the failing one, NOT_ATTEMPTED behind it,
+ * Of a failed multi, op_errs holds OK for the ops before the failing one, NOT_ATTEMPTED after it,
  * and err is that of the failing one. */
 struct coord_result {
     enum err err;

@@ -159,9 +159,9 @@ void zk_session_wait_again_locked(struct coord *c, struct zk_session_call *call,
                                   struct zk_session_call_list *failed);
 /* Ends all calls of the list; no lock held. */
 void zk_session_finish_all(struct zk_session_call_list *calls);
-/* Ends the calls of that group that still wait with UNREACHABLE. */
+/* Ends those calls of the group that were not sent yet; their result is UNREACHABLE. */
 void zk_session_cancel_waiting(struct coord *c, const void *group);
-/* Ends a call that was never made to the library with this error. */
+/* Gives done the result e for a call that is not made at all. */
 void zk_session_answer(const char *path, enum err e, struct mailbox *to, coord_done done,
                        void *arg);
 

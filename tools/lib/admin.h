@@ -57,7 +57,8 @@ NODISCARD enum err admin_init(struct admin *a, const char *bootstrap, const char
 /* admin_init from the options, with the connection made: -1 to go on, else an exit status (the
  * line is printed). */
 int admin_start(struct admin *a, const struct opts *o);
-/* The same with addresses (NULL: a mistake, said so) and properties from elsewhere. */
+/* As admin_start, but with the addresses and the properties file given as arguments. bootstrap NULL
+ * is the user's mistake: it is printed, and the exit status returned. */
 int admin_start_at(struct admin *a, const struct opts *o, const char *bootstrap,
                    const char *command_config);
 void admin_close(struct admin *a);

@@ -23,8 +23,8 @@ enum group_records_style group_records_style_of(const char *class_name);
 NODISCARD enum err group_records_format(enum group_records_style style, struct bytes key,
                                         struct bytes value, struct buf *out, struct errtext *why);
 
-/* For DumpLogSegments --offsets-decoder: what stands behind "key: " and "payload: ". False: there
- * is no payload to print (a record that is not known or damaged; key says so). */
+/* For DumpLogSegments --offsets-decoder: what is printed after "key: " and "payload: ". False:
+ * there is no payload to print (a record that is not known or damaged; key says so). */
 bool group_records_decode(struct bytes key, struct bytes value, int64_t offset, struct buf *key_out,
                           struct buf *payload_out);
 

@@ -11,7 +11,7 @@ enum { LINE_HEADERS_MAX = 128 };
 struct line_format {
     bool parse_key, parse_headers, ignore_error;
     const char *key_separator;     /* between key and value */
-    const char *headers_delimiter; /* behind the headers */
+    const char *headers_delimiter; /* after the headers */
     const char *headers_separator; /* between headers */
     const char *headers_key_separator;
     const char *null_marker; /* NULL: none */

@@ -51,7 +51,7 @@ void zkc_fetch_stop(struct zkc_fetch *f, const char *topic, int32_t partition, u
                     int64_t now_ms);
 /* As zkc_fetch_stop, but at once and without a result to collect. */
 void zkc_fetch_drop(struct zkc_fetch *f, const char *topic, int32_t partition);
-/* The offset behind the last record that is done; -1: not started. */
+/* The offset after the last record that is done; -1: not started. */
 int64_t zkc_fetch_position(struct zkc_fetch *f, const char *topic, int32_t partition);
 /* Asks the leader for the first offset of the partition, or for the end (from_smallest decides).
  * zkc_fetch_collect gives the answer later, as RESOLVED with seq. */
