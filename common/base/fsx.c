@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@ enum { STREAM_READ_BYTES = 65536 };
 /* ---- descriptors */
 static _Atomic int spares[FSX_SPARES];  /* 0: none; a descriptor + 1 */
 static bool (*_Atomic shed_file)(void); /* NULL: nobody waits */
+static _Atomic int optional_end;        /* descriptors from here on are not for optional files */
 static _Thread_local bool never_waits;
 
 void fsx_spares_refill(void)
@@ -50,9 +52,22 @@ static bool use_spare(void)
     return false;
 }
 
+/* open(2) returns the lowest descriptor that is free: with one near the limit, few are left. */
+static int optional_end_of(rlim_t limit)
+{
+    enum { SHARE = 8 };
+    int n = limit > INT32_MAX ? INT32_MAX : (int)limit;
+
+    return n - i32_min(FSX_RESERVE, n / SHARE);
+}
+
 void fsx_spares_keep(bool (*shed)(void))
 {
+    struct rlimit limit;
+
     ASSERT(shed != NULL);
+    MUST(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    atomic_store(&optional_end, optional_end_of(limit.rlim_cur));
     atomic_store(&shed_file, shed);
     fsx_spares_refill();
 }
@@ -94,10 +109,22 @@ static bool find_descriptor(const char *path, bool is_optional)
     return true;
 }
 
+/* As open(2); a descriptor of the reserve is none for an optional file. */
+static int open_once(const char *path, int flags, mode_t mode, bool is_optional)
+{
+    int fd = open(path, flags | O_CLOEXEC, mode);
+
+    if (!is_optional || fd < atomic_load(&optional_end) || atomic_load(&shed_file) == NULL)
+        return fd;
+    (void)close(fd);
+    errno = EMFILE;
+    return -1;
+}
+
 static enum err open_file(const char *path, int flags, mode_t mode, bool is_optional, int *fd_out)
 {
     do
-        *fd_out = open(path, flags | O_CLOEXEC, mode);
+        *fd_out = open_once(path, flags, mode, is_optional);
     while (*fd_out < 0 && (errno == EINTR || ((errno == EMFILE || errno == ENFILE) &&
                                               find_descriptor(path, is_optional))));
     return *fd_out >= 0 ? ERR_OK : err_from_errno(errno);

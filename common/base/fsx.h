@@ -17,7 +17,7 @@
  * and on an event loop, which must not wait, they fail with NO_DESCRIPTORS: a failure that may be
  * tried again. Tools and tests that do not call fsx_spares_keep get NO_DESCRIPTORS at once. */
 
-enum { FSX_SPARES = 16 };
+enum { FSX_SPARES = 16, FSX_RESERVE = 32 };
 /* From now on files wait for descriptors. shed: closes at least one file and returns true, or false
  * when there is none to close; any thread, any lock may be held. */
 void fsx_spares_keep(bool (*shed)(void));
@@ -30,7 +30,9 @@ bool fsx_thread_may_wait(bool may);
 
 /* flags as for open(2); O_CLOEXEC is added. fd_out -1 on error. */
 NODISCARD enum err fsx_open(const char *path, int flags, mode_t mode, int *fd_out);
-/* As fsx_open for a file that the caller can do without: takes no spare and does not wait. */
+/* As fsx_open for a file that the caller can do without: takes no spare, does not wait, and leaves
+ * the last FSX_RESERVE descriptors below the limit to the others (a thread that waits for one may
+ * hold a lock that those who could close one wait for). */
 NODISCARD enum err fsx_open_optional(const char *path, int flags, int *fd_out);
 /* dir_out: closed with closedir(); NULL on error. */
 NODISCARD enum err fsx_opendir(const char *path, DIR **dir_out);

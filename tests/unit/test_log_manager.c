@@ -552,6 +552,40 @@ END_TEST
 
 /* A flush has taken the epochs and snapshots that were to be written, a truncation has moved the
  * end: without a way back the dir goes offline, for want of descriptors as for any other reason. */
+static bool shed_nothing(void)
+{
+    return false;
+}
+
+/* Slow readers keep the segments open that they read. Those who write must find a descriptor all
+ * the same: they wait with a partition's lock held, which the readers' loops may wait for. */
+START_TEST(files_that_readers_want_leave_the_last_descriptors_to_others)
+{
+    enum { LIMIT_MORE = 64 };
+    struct rlimit own, low;
+    int fds[LIMIT_MORE], count = 0, fd;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &own), 0);
+    low = own;
+    fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    low.rlim_cur = (rlim_t)fd + LIMIT_MORE;
+    ck_assert_int_eq(close(fd), 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+    fsx_spares_keep(shed_nothing);
+    while (count < LIMIT_MORE &&
+           fsx_open_optional("/dev/null", O_RDONLY, &fds[count]) == ERR_OK)
+        count++;
+    ck_assert_int_gt(count, 0);
+    fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* not by taking a spare */
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(close(fd), 0);
+    while (count > 0)
+        ck_assert_int_eq(close(fds[--count]), 0);
+    fsx_spares_drop();
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &own), 0);
+}
+END_TEST
+
 START_TEST(what_stops_midway_takes_the_dir_offline)
 {
     for (int what = 0; what < 3; what++) {
@@ -728,6 +762,7 @@ int main(void)
     tcase_add_test(t, rolled_segments_are_flushed_in_the_background);
     tcase_add_test(t, threads_do_not_disturb_each_other);
     tcase_add_test(t, a_lack_of_descriptors_is_no_failure_of_the_disk);
+    tcase_add_test(t, files_that_readers_want_leave_the_last_descriptors_to_others);
     tcase_add_test(t, what_stops_midway_takes_the_dir_offline);
     tcase_add_test(t, files_take_the_descriptors_of_files_at_rest_and_then_the_spares);
     tcase_add_test(t, a_thread_that_may_wait_waits_for_a_descriptor);
