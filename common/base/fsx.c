@@ -87,8 +87,9 @@ bool fsx_thread_may_wait(bool may)
     return did;
 }
 
-/* After a failure with EMFILE or ENFILE. False: there is nothing left to try. */
-static bool find_descriptor(const char *path, bool is_optional)
+/* After a failure with EMFILE or ENFILE. False: there is nothing left to try; errno may be
+ * another's by then. */
+static bool look_for_descriptor(const char *path, bool is_optional)
 {
     enum { PAUSE_MS = 10 };
     bool (*shed)(void) = atomic_load(&shed_file);
@@ -107,6 +108,16 @@ static bool find_descriptor(const char *path, bool is_optional)
         return false;
     (void)poll(NULL, 0, PAUSE_MS); /* another thread may close something */
     return true;
+}
+
+/* The same; errno stays: the caller would take another's for that of its file, say ENOENT. */
+static bool find_descriptor(const char *path, bool is_optional)
+{
+    int errnum = errno;
+
+    bool is_found = look_for_descriptor(path, is_optional);
+    errno = errnum;
+    return is_found;
 }
 
 /* As open(2); a descriptor of the reserve is none for an optional file. */
